@@ -1,0 +1,1 @@
+"""clipgres: text-to-image and image-to-image search inside PostgreSQL."""

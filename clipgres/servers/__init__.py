@@ -1,0 +1,1 @@
+"""The PostgreSQL and Redis that clipgres starts itself, and the supervisor that keeps them running."""
