@@ -1,0 +1,78 @@
+"""What a search answers: hits, and the truth about how they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One item found; `score` is the cosine similarity, -1 to 1."""
+
+    key: str
+    score: float
+    url: str | None
+    caption: str | None
+    captions: Sequence[str]
+    width: int | None
+    height: int | None
+    host: str | None
+    metadata: Mapping[str, Any]
+    image_id: int | None
+    has_thumbnail: bool
+
+    @property
+    def percent(self) -> int:
+        """The similarity as people see it: a cosine of 0.31 is 31 %, and nothing is below 0."""
+        return max(0, round(self.score * 100))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How the hits were found, how many were asked for and found, and what was left undone."""
+
+    method: str
+    """`exact`, `exact on filter`, `index`, or `index, then exact` when the index came back short."""
+    index: str | None
+    asked: int
+    found: int
+    matched: int | None
+    """How many rows the filter (or, without one, the collection) has; none: not counted."""
+    matched_is_exact: bool
+    ef_search: int | None
+    capped: bool
+    """A limit ended the scan: there may be closer rows that are not here."""
+    took_ms: float
+    text_was_cut: bool = False
+    """The text is longer than the model reads: its end did not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The hits, best first; `hidden` were found, but below `min_score`."""
+
+    collection: str
+    hits: Sequence[Hit]
+    plan: Plan
+    hidden: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON has it, the same from every door."""
+        return {
+            "hits": [hit_to_dict(hit, self.collection) for hit in self.hits],
+            "plan": asdict(self.plan),
+            "hidden": self.hidden,
+            "next": None,
+        }
+
+
+def hit_to_dict(hit: Hit, collection: str) -> dict[str, Any]:
+    """One hit as JSON has it, with the paths of its thumbnail and page."""
+    fields = asdict(hit)
+    image_id, has_thumbnail = fields.pop("image_id"), fields.pop("has_thumbnail")
+    return fields | {
+        "thumbnail": f"/thumbnails/{image_id}" if has_thumbnail else None,
+        "page": f"/items/{collection}/{hit.key}",
+    }

@@ -1,0 +1,39 @@
+"""The command line: `clipgres COMMAND`. Progress and notes go to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import click
+
+from clipgres.cli import add, collections, database, doctor, failures, search, status, up
+from clipgres.cli.tools import Commands, Tools
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="clipgres", message="%(package)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Text-to-image and image-to-image search inside a PostgreSQL database.
+
+    \b
+    A first evening with it:
+      clipgres up                          start everything on this machine; leave it running
+      clipgres add list.tsv --wait         caption TAB url, one a line; or CSV and JSONL with named columns
+      clipgres search "two dogs on a beach"
+    then open http://127.0.0.1:8000. Settings are CLIPGRES_* variables or a clipgres.toml; docs/reference.md lists them.
+    """
+    context.obj = Tools()
+
+
+for command in (
+    up.up,
+    add.add,
+    status.status,
+    failures.failures,
+    failures.retry,
+    search.search,
+    collections.collections,
+    doctor.doctor,
+    database.psql,
+    database.migrate,
+):
+    main.add_command(command)

@@ -1,0 +1,48 @@
+"""`clipgres migrate` and `clipgres psql`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import click
+
+from clipgres.cli.tools import Tools
+from clipgres.database import libpq_url
+from clipgres.endpoints import database_url
+from clipgres.errors import SetupError
+from clipgres.migrations import upgrade
+from clipgres.servers.postgres import psql_program
+
+
+@click.command()
+@click.pass_obj
+def migrate(tools: Tools) -> None:
+    """Bring the database to this program's schema.
+
+    `clipgres up` does so by itself; with a database of your own (CLIPGRES_DATABASE_URL) run it once, and again
+    after each upgrade of clipgres. Needs PostgreSQL 15 and pgvector 0.8.4, or later.
+    """
+    revision = upgrade(database_url(tools.settings))
+    click.echo(f"The database is at revision {revision}.")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--print-url", is_flag=True, help="Print the database's address instead, for a program of yours.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
+    """Open psql on the database; ARGUMENTS go to psql.
+
+    \b
+    clipgres psql -c "SELECT status, reason, count(*) FROM clipgres.job GROUP BY 1, 2"
+    clipgres psql -c "SELECT caption, url FROM collections.\\"default\\" LIMIT 3"
+    """
+    url = libpq_url(database_url(tools.settings))
+    if print_url:
+        click.echo(url)
+        return
+    program = shutil.which("psql") or psql_program(tools.settings)
+    if program is None:
+        raise SetupError("there is no psql on this machine: install a PostgreSQL client, or use --print-url")
+    os.execv(program, [str(program), url, *arguments])  # noqa: S606  psql takes over the terminal

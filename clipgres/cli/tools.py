@@ -1,0 +1,60 @@
+"""What commands share: settings and connections made on first use, and errors said in one line."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import Any
+
+import click
+from redis import Redis
+from sqlalchemy import Engine
+
+from clipgres.database import create_engine
+from clipgres.encoders import Encoders
+from clipgres.endpoints import database_url, redis_url
+from clipgres.errors import ClipgresError, Unavailable
+from clipgres.settings import Settings, load_settings
+
+
+class Tools:
+    """The collaborators of a command; each is made when a command first asks for it."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of this process."""
+        return load_settings()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """An engine on the database."""
+        return create_engine(database_url(self.settings), pool_size=2, name="clipgres cli")
+
+    @cached_property
+    def redis(self) -> Redis:
+        """A client of the queue's server."""
+        return Redis.from_url(redis_url(self.settings), socket_timeout=2, socket_connect_timeout=2)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The models, loaded when first used."""
+        return Encoders(self.settings)
+
+
+class Commands(click.Group):
+    """A group whose errors are one line that says what to do, with exit code 1; click's own wrong usage is 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and say its error."""
+        try:
+            return super().invoke(ctx)
+        except ClipgresError as error:
+            click.echo(f"clipgres: {error}{_hint(error, ctx)}", err=True)
+            sys.exit(1)
+
+
+def _hint(error: ClipgresError, context: click.Context) -> str:
+    """An embedded database that does not answer is most often one that nobody started."""
+    tools = context.find_object(Tools)
+    embedded = tools is not None and tools.settings.database_url is None
+    return "\n  Is it running? `clipgres up` starts it." if isinstance(error, Unavailable) and embedded else ""

@@ -1,0 +1,235 @@
+"""Collections: one model, one dimension, one table of items and one HNSW index each; aliases are their names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, text
+
+from clipgres.errors import BadRequest, Conflict, ModelError, NotFound
+from clipgres.models import ModelInfo
+from clipgres.schema import ALIAS_PATTERN, VIEWS
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A collection as others see it, under the alias it was found by."""
+
+    id: int
+    name: str
+    model: ModelInfo
+    created_at: datetime
+
+    @property
+    def item_table(self) -> str:
+        """The table of its items, fit to stand in a statement: the id is a number of ours."""
+        return f"clipgres.item_{self.id:d}"
+
+    @property
+    def caption_table(self) -> str:
+        """The table of its caption embeddings."""
+        return f"clipgres.caption_{self.id:d}"
+
+    @property
+    def index_name(self) -> str:
+        """The name of its HNSW index, without the schema."""
+        return f"item_{self.id:d}_hnsw_idx"
+
+
+FIND_SQL = text("""
+    SELECT c.id, a.name, c.model, c.model_revision, c.preprocessing, c.dimension, c.created_at
+    FROM clipgres.alias a
+    JOIN clipgres.collection c ON c.id = a.collection_id
+    WHERE c.state = 'ready' AND a.name = :name
+""")
+
+LIST_SQL = text("""
+    SELECT c.id, a.name, c.model, c.model_revision, c.preprocessing, c.dimension, c.created_at
+    FROM clipgres.alias a
+    JOIN clipgres.collection c ON c.id = a.collection_id
+    WHERE c.state = 'ready'
+    ORDER BY a.name
+""")
+
+INSERT_SQL = text("""
+    INSERT INTO clipgres.collection (model, model_revision, preprocessing, dimension)
+    VALUES (:model, :revision, :preprocessing, :dimension)
+    RETURNING id
+""")
+
+# HNSW never returns a zero vector under cosine distance, so none may enter.
+TABLES_SQL = """
+    CREATE TABLE {items} (
+        LIKE clipgres.item INCLUDING ALL,
+        embedding halfvec({dimension}) NOT NULL CHECK (l2_norm(embedding) > 0)
+    );
+    CREATE TABLE {captions} (
+        LIKE clipgres.caption_embedding INCLUDING ALL,
+        embedding halfvec({dimension}) NOT NULL CHECK (l2_norm(embedding) > 0)
+    );
+"""
+
+# From about 1,000 dimensions a row outgrows PostgreSQL's 2 kB target and would be moved out of line.
+INLINE_SQL = "ALTER TABLE {table} SET (toast_tuple_target = 8160)"
+INLINE_FROM_DIMENSION = 900
+
+# Cast to halfvec without a dimension, so that an alias can move to a model of another one; new columns go last.
+VIEW_SQL = """
+    CREATE OR REPLACE VIEW {views}."{name}" AS
+    SELECT i.key, i.namespace, i.embedding::halfvec AS embedding, im.url,
+           (SELECT c.text FROM clipgres.caption c WHERE c.image_id = i.image_id ORDER BY c.id LIMIT 1) AS caption,
+           ARRAY(SELECT c.text FROM clipgres.caption c WHERE c.image_id = i.image_id ORDER BY c.id) AS captions,
+           im.width, im.height, im.host, i.metadata, i.id, i.image_id, im.bytes, im.content_type, im.is_valid,
+           im.last_seen_alive, i.created_at
+    FROM {items} i
+    LEFT JOIN clipgres.image im ON im.id = i.image_id
+"""
+
+
+def create(connection: Connection, name: str, model: ModelInfo) -> Collection:
+    """Make an empty collection of `model` under the alias `name`.
+
+    Raises:
+        BadRequest: the name does not fit.
+        Conflict: the name is taken.
+    """
+    check_name(name)
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))"))
+    if connection.execute(FIND_SQL, {"name": name}).first():
+        raise Conflict(f'there is a collection "{name}" already; choose another name or delete it')
+    parameters = {"model": model.name, "revision": model.revision, "preprocessing": model.preprocessing}
+    new_id = connection.execute(INSERT_SQL, {**parameters, "dimension": model.dimension}).scalar_one()
+    items, captions = f"clipgres.item_{new_id:d}", f"clipgres.caption_{new_id:d}"
+    connection.exec_driver_sql(TABLES_SQL.format(items=items, captions=captions, dimension=int(model.dimension)))
+    if model.dimension >= INLINE_FROM_DIMENSION:
+        for table in (items, captions):
+            connection.exec_driver_sql(INLINE_SQL.format(table=table))
+    _point(connection, name, new_id)
+    return find(connection, name)
+
+
+def find(connection: Connection, name: str) -> Collection:
+    """The collection under an alias.
+
+    Raises:
+        NotFound: there is none; names the nearest, or how to make one.
+    """
+    row = connection.execute(FIND_SQL, {"name": name}).first()
+    if row is None:
+        raise NotFound(f'there is no collection "{name[:60]}"{_suggestion(connection, name)}')
+    return _from_row(row)
+
+
+def find_or_create(connection: Connection, name: str, model: ModelInfo) -> Collection:
+    """The collection under an alias, made with `model` if there is none.
+
+    Raises:
+        ModelError: it exists, with another model.
+    """
+    if connection.execute(FIND_SQL, {"name": name}).first() is None:
+        return create(connection, name, model)
+    collection = find(connection, name)
+    check_model(collection, model)
+    return collection
+
+
+def list_all(connection: Connection) -> list[Collection]:
+    """All collections by alias, in order of name; one with two aliases stands twice."""
+    return [_from_row(row) for row in connection.execute(LIST_SQL)]
+
+
+def check_model(collection: Collection, model: ModelInfo) -> None:
+    """Refuse to mix two spaces.
+
+    Raises:
+        ModelError: the model in hand is not the one the collection's vectors were made with.
+    """
+    if collection.model != model:
+        raise ModelError(
+            f'collection "{collection.name}" holds vectors of {_described(collection.model)}, but the model in hand is '
+            f"{_described(model)}: set CLIPGRES_MODEL to the former, or use another collection"
+        )
+
+
+def set_alias(connection: Connection, name: str, target: Collection) -> Collection:
+    """Point the alias `name`, new or old, at a collection, in the caller's transaction."""
+    check_name(name)
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))"))
+    _point(connection, name, target.id)
+    return find(connection, name)
+
+
+def delete(connection: Connection, name: str) -> None:
+    """Drop a collection with all its aliases, items and jobs; images that nothing else asks for go too.
+
+    The caller's transaction should have a short lock_timeout: a long reader then gives an error instead of a queue.
+    """
+    collection = find(connection, name)
+    parameters = {"id": collection.id}
+    aliases = connection.execute(text("SELECT name FROM clipgres.alias WHERE collection_id = :id"), parameters)
+    for alias in aliases.scalars().all():
+        connection.exec_driver_sql(f'DROP VIEW IF EXISTS {VIEWS}."{alias}"')
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {collection.item_table}, {collection.caption_table}")
+    for statement in DELETE_SQL:
+        connection.execute(statement, parameters)
+
+
+DELETE_SQL = (
+    text("DELETE FROM clipgres.alias WHERE collection_id = :id"),
+    text("DELETE FROM clipgres.batch WHERE collection_id = :id"),
+    text("""
+        WITH gone AS (DELETE FROM clipgres.job WHERE collection_id = :id RETURNING image_id)
+        DELETE FROM clipgres.image im
+        USING gone
+        WHERE im.id = gone.image_id
+          AND NOT EXISTS (SELECT 1 FROM clipgres.job j WHERE j.image_id = im.id AND j.collection_id <> :id)
+    """),
+    text("DELETE FROM clipgres.collection WHERE id = :id"),
+)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be an alias.
+
+    Raises:
+        BadRequest: saying what a name may hold.
+    """
+    if not re.fullmatch(ALIAS_PATTERN.strip("^$"), name):
+        raise BadRequest(
+            "a collection's name has 1 to 45 characters of a-z, 0-9, _ and -, the first a letter or digit", "collection"
+        )
+
+
+def _point(connection: Connection, name: str, collection_id: int) -> None:
+    connection.execute(
+        text("""
+            INSERT INTO clipgres.alias (name, collection_id) VALUES (:name, :id)
+            ON CONFLICT (name) DO UPDATE SET collection_id = excluded.collection_id
+        """),
+        {"name": name, "id": collection_id},
+    )
+    connection.exec_driver_sql(VIEW_SQL.format(views=VIEWS, name=name, items=f"clipgres.item_{collection_id:d}"))
+
+
+def _suggestion(connection: Connection, name: str) -> str:
+    names = [collection.name for collection in list_all(connection)]
+    if not names:
+        return "; there are none yet: `clipgres add` makes one"
+    near = difflib.get_close_matches(name, names, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; there is: {', '.join(names[:10])}"
+
+
+def _from_row(row: Row[tuple[object, ...]]) -> Collection:
+    model = ModelInfo(
+        name=row.model, revision=row.model_revision, dimension=row.dimension, preprocessing=row.preprocessing
+    )
+    return Collection(id=row.id, name=row.name, model=model, created_at=row.created_at)
+
+
+def _described(model: ModelInfo) -> str:
+    return f"{model.name} (revision {model.revision[:8]}, {model.dimension} dimensions, {model.preprocessing})"

@@ -1,0 +1,1 @@
+"""Alembic migrations of schema `clipgres`, and the SQL of its views, functions and roles."""

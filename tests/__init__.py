@@ -1,0 +1,1 @@
+"""Tests of clipgres, by what they need."""
