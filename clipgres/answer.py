@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +58,24 @@ class Answer:
     hits: Sequence[Hit]
     plan: Plan
     hidden: int = 0
+    namespace: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON has it, the same from every door."""
         return {
-            "hits": [hit_to_dict(hit, self.collection) for hit in self.hits],
+            "hits": [hit_to_dict(hit, self.collection, self.namespace) for hit in self.hits],
             "plan": asdict(self.plan),
             "hidden": self.hidden,
             "next": None,
         }
 
 
-def hit_to_dict(hit: Hit, collection: str) -> dict[str, Any]:
+def hit_to_dict(hit: Hit, collection: str, namespace: str = "") -> dict[str, Any]:
     """One hit as JSON has it, with the paths of its thumbnail and page."""
     fields = asdict(hit)
     image_id, has_thumbnail = fields.pop("image_id"), fields.pop("has_thumbnail")
+    where = f"?namespace={quote(namespace, safe='')}" if namespace else ""
     return fields | {
         "thumbnail": f"/thumbnails/{image_id}" if has_thumbnail else None,
-        "page": f"/items/{collection}/{hit.key}",
+        "page": f"/items/{collection}/{quote(hit.key, safe='')}{where}",
     }

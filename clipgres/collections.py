@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, text
 
 from clipgres.errors import BadRequest, Conflict, ModelError, NotFound
-from clipgres.models import ModelInfo
+from clipgres.models import Space
 from clipgres.schema import ALIAS_PATTERN, VIEWS
 
 DEFAULT = "default"
@@ -22,7 +22,7 @@ class Collection:
 
     id: int
     name: str
-    model: ModelInfo
+    space: Space
     created_at: datetime
 
     @property
@@ -91,8 +91,8 @@ VIEW_SQL = """
 """
 
 
-def create(connection: Connection, name: str, model: ModelInfo) -> Collection:
-    """Make an empty collection of `model` under the alias `name`.
+def create(connection: Connection, name: str, space: Space) -> Collection:
+    """Make an empty collection in `space` under the alias `name`.
 
     Raises:
         BadRequest: the name does not fit.
@@ -102,11 +102,11 @@ def create(connection: Connection, name: str, model: ModelInfo) -> Collection:
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))"))
     if connection.execute(FIND_SQL, {"name": name}).first():
         raise Conflict(f'there is a collection "{name}" already; choose another name or delete it')
-    parameters = {"model": model.name, "revision": model.revision, "preprocessing": model.preprocessing}
-    new_id = connection.execute(INSERT_SQL, {**parameters, "dimension": model.dimension}).scalar_one()
+    parameters = {"model": space.model, "revision": space.revision, "preprocessing": space.preprocessing}
+    new_id = connection.execute(INSERT_SQL, {**parameters, "dimension": space.dimension}).scalar_one()
     items, captions = f"clipgres.item_{new_id:d}", f"clipgres.caption_{new_id:d}"
-    connection.exec_driver_sql(TABLES_SQL.format(items=items, captions=captions, dimension=int(model.dimension)))
-    if model.dimension >= INLINE_FROM_DIMENSION:
+    connection.exec_driver_sql(TABLES_SQL.format(items=items, captions=captions, dimension=int(space.dimension)))
+    if space.dimension >= INLINE_FROM_DIMENSION:
         for table in (items, captions):
             connection.exec_driver_sql(INLINE_SQL.format(table=table))
     _point(connection, name, new_id)
@@ -125,16 +125,16 @@ def find(connection: Connection, name: str) -> Collection:
     return _from_row(row)
 
 
-def find_or_create(connection: Connection, name: str, model: ModelInfo) -> Collection:
-    """The collection under an alias, made with `model` if there is none.
+def find_or_create(connection: Connection, name: str, space: Space) -> Collection:
+    """The collection under an alias, made in `space` if there is none.
 
     Raises:
-        ModelError: it exists, with another model.
+        ModelError: it exists, in another space.
     """
     if connection.execute(FIND_SQL, {"name": name}).first() is None:
-        return create(connection, name, model)
+        return create(connection, name, space)
     collection = find(connection, name)
-    check_model(collection, model)
+    check_space(collection, space)
     return collection
 
 
@@ -143,16 +143,16 @@ def list_all(connection: Connection) -> list[Collection]:
     return [_from_row(row) for row in connection.execute(LIST_SQL)]
 
 
-def check_model(collection: Collection, model: ModelInfo) -> None:
+def check_space(collection: Collection, space: Space) -> None:
     """Refuse to mix two spaces.
 
     Raises:
         ModelError: the model in hand is not the one the collection's vectors were made with.
     """
-    if collection.model != model:
+    if collection.space != space:
         raise ModelError(
-            f'collection "{collection.name}" holds vectors of {_described(collection.model)}, but the model in hand is '
-            f"{_described(model)}: set CLIPGRES_MODEL to the former, or use another collection"
+            f'collection "{collection.name}" holds vectors of {collection.space.describe()}, '
+            f"but the model in hand is {space.describe()}; set CLIPGRES_MODEL to the former or use another collection"
         )
 
 
@@ -225,11 +225,7 @@ def _suggestion(connection: Connection, name: str) -> str:
 
 
 def _from_row(row: Row[tuple[object, ...]]) -> Collection:
-    model = ModelInfo(
-        name=row.model, revision=row.model_revision, dimension=row.dimension, preprocessing=row.preprocessing
+    space = Space(
+        model=row.model, revision=row.model_revision, preprocessing=row.preprocessing, dimension=row.dimension
     )
-    return Collection(id=row.id, name=row.name, model=model, created_at=row.created_at)
-
-
-def _described(model: ModelInfo) -> str:
-    return f"{model.name} (revision {model.revision[:8]}, {model.dimension} dimensions, {model.preprocessing})"
+    return Collection(id=row.id, name=row.name, space=space, created_at=row.created_at)

@@ -13,7 +13,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from clipgres.addresses import AddressPolicy, IPAddress
-from clipgres.failures import failure, failure_of
+from clipgres.fetch_errors import failure, failure_of
 from clipgres.reasons import Reason
 from clipgres.transfer import MeteredSocket, current_transfer
 
@@ -58,7 +58,7 @@ class Dialer:
             raise failure(Reason.DNS_FAILED, f"{host} has no address")
         for address in addresses:
             if refusal := self.policy.refusal(address, port):
-                raise failure(Reason.BLOCKED_ADDRESS, f"{host}: {refusal}")
+                raise failure(Reason.BLOCKED_ADDRESS, refusal if host == str(address) else f"{host}: {refusal}")
         return addresses
 
     def _lookup(self, host: str) -> Sequence[str]:

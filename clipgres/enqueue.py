@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from psycopg.errors import ForeignKeyViolation, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from clipgres import jobs
+from clipgres.chunks import Taken, create_incoming, take_chunk
 from clipgres.collections import Collection
-from clipgres.errors import BadRequest, Conflict
-from clipgres.lists import ListRow, RefusedLine
-from clipgres.schema import KEY_MAX_BYTES, NAMESPACE_MAX_BYTES
-from clipgres.urls import NormalUrl, normalise
+from clipgres.database import translated_errors
+from clipgres.errors import Conflict
+from clipgres.lists import Entry, OpenedList, RefusedLine
 
 CHUNK_ROWS = 5_000
+CHUNK_CHARS = 8_000_000
 KEPT_REFUSALS = 1_000
-FINGERPRINT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a list comes from; one with a fingerprint can be taken up again where it stopped."""
-
-    name: str
-    fingerprint: str | None = None
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What became of the lines: each was accepted (a new URL), merged (a known one) or refused."""
+    """How far a batch's list was read, and what became of its rows.
+
+    A row is accepted (its URL is new to the collection), merged (it was there) or refused. The counts are those of
+    the whole batch; one that was taken up again had `resumed_at` lines behind it.
+    """
 
     batch: int
     resumed_at: int = 0
@@ -41,55 +37,41 @@ class Added:
     accepted: int = 0
     merged: int = 0
     refused: int = 0
-    refusals: list[RefusedLine] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBatch:
-    """A batch that is being read, and the physical line to go on after."""
-
-    id: int
-    lines_done: int
-
-
-def file_source(path: Path) -> Source:
-    """A file as a source: the same name, size and first megabyte are the same list."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256(stream.read(FINGERPRINT_BYTES))
-    digest.update(str(path.stat().st_size).encode())
-    return Source(str(path.resolve()), digest.hexdigest())
 
 
 def enqueue(
     engine: Engine,
     collection: Collection,
-    source: Source,
-    read: Callable[[int], Iterable[ListRow | RefusedLine]],
+    opened: OpenedList,
+    *,
     on_progress: Callable[[Added], None] = lambda _added: None,
+    on_refused: Callable[[RefusedLine], None] = lambda _line: None,
 ) -> Added:
-    """Take every row that `read(lines_done)` yields; each chunk is one transaction, so a stop loses nothing.
+    """Take every row of a list; each chunk is one transaction with its counts, so a stop loses and repeats nothing.
+
+    A list whose batch was not finished is taken up where it stopped. `on_refused` gets the lines of this run.
 
     Raises:
-        Conflict: the same list is being read by another process now.
+        Conflict: the same list is being added by another process now, or the collection was deleted meanwhile.
     """
-    with engine.connect() as connection:
-        batch = _open_batch(connection, collection, source)
-        connection.commit()
-        added = Added(batch.id, resumed_at=batch.lines_done)
-        rows = iter(read(batch.lines_done))
-        connection.execute(INCOMING_SQL)
-        connection.commit()
-        while chunk := list(islice(rows, CHUNK_ROWS)):
-            _take_chunk(connection, collection, chunk, added)
-            connection.commit()
+    with _own_connection(engine) as connection:
+        with connection.begin():
+            added = _open_batch(connection, collection, opened)
+            create_incoming(connection)
+        for chunk in _chunks(opened.read(added.resumed_at)):
+            with connection.begin():
+                taken = take_chunk(connection, collection, added.batch, chunk)
+                added = _count(connection, added, taken, chunk[-1].line)
+            for line in taken.refused:
+                on_refused(line)
             on_progress(added)
-        connection.execute(FINISH_SQL, {"batch": batch.id})
-        connection.commit()
+        with connection.begin():
+            connection.execute(FINISH_SQL, {"batch": added.batch})
         return added
 
 
 OPEN_BATCH_SQL = text("""
-    SELECT id, lines FROM clipgres.batch
+    SELECT id, lines, accepted, merged, refused FROM clipgres.batch
     WHERE collection_id = :collection AND source = :source AND fingerprint = :fingerprint AND finished IS NULL
     ORDER BY id DESC LIMIT 1
 """)
@@ -98,139 +80,93 @@ NEW_BATCH_SQL = text("""
     RETURNING id
 """)
 FINISH_SQL = text("UPDATE clipgres.batch SET finished = now() WHERE id = :batch")
+# A process that was killed holds its lock until its server process has noticed: a moment is given for that.
+LOCK_TIMEOUT_SQL = text("SET LOCAL lock_timeout = '2s'")
+LOCK_SOURCE_SQL = text("SELECT pg_advisory_lock(hashtextextended('clipgres.enqueue ' || :source, :collection))")
 
-INCOMING_SQL = text("""
-    CREATE TEMP TABLE IF NOT EXISTS incoming (
-        line bigint, url text, url_key bytea, host text, captions text[], key text, namespace text, metadata jsonb
-    ) ON COMMIT DELETE ROWS
-""")
-COPY_SQL = "COPY incoming (line, url, url_key, host, captions, key, namespace, metadata) FROM STDIN"
 
-# Sorted by the unique key, so that two imports of the same URLs wait for each other instead of deadlocking.
-IMAGES_SQL = text("""
-    INSERT INTO clipgres.image (url, url_key, host)
-    SELECT DISTINCT ON (url_key) url, url_key, host FROM incoming ORDER BY url_key, line
-    ON CONFLICT (url_key) DO NOTHING
-""")
-JOBS_SQL = text("""
-    INSERT INTO clipgres.job (collection_id, image_id, namespace, key, metadata)
-    SELECT DISTINCT ON (im.id) :collection, im.id, n.namespace, coalesce(n.key, im.id::text), n.metadata
-    FROM incoming n
-    JOIN clipgres.image im USING (url_key)
-    ORDER BY im.id, n.line
-    ON CONFLICT DO NOTHING
-""")
-# A row whose job is not there after JOBS_SQL lost its key to another URL.
-TAKEN_KEYS_SQL = text("""
-    DELETE FROM incoming n
-    USING clipgres.image im
-    WHERE im.url_key = n.url_key
-      AND NOT EXISTS (SELECT 1 FROM clipgres.job j WHERE j.collection_id = :collection AND j.image_id = im.id)
-    RETURNING n.line, coalesce(n.key, im.id::text) AS key, left(n.url, 120) AS url
-""")
-CAPTIONS_SQL = text("""
-    INSERT INTO clipgres.caption (image_id, text)
-    SELECT im.id, c.text
-    FROM incoming n
-    JOIN clipgres.image im USING (url_key)
-    CROSS JOIN LATERAL unnest(n.captions) WITH ORDINALITY AS c (text, place)
-    ORDER BY im.id, n.line, c.place
-    ON CONFLICT (image_id, text_key) DO NOTHING
-""")
-BATCH_JOBS_SQL = text("""
-    INSERT INTO clipgres.batch_job (batch_id, image_id, collection_id)
-    SELECT DISTINCT :batch, im.id, :collection
-    FROM incoming n
-    JOIN clipgres.image im USING (url_key)
-    ON CONFLICT DO NOTHING
-""")
 REFUSED_SQL = text("""
     INSERT INTO clipgres.refused_line (batch_id, line, reason, excerpt) VALUES (:batch, :line, :reason, :excerpt)
-    ON CONFLICT DO NOTHING
 """)
 COUNTS_SQL = text("""
-    UPDATE clipgres.batch
-    SET lines = greatest(lines, :last), accepted = accepted + :accepted, merged = merged + :merged,
-        refused = refused + :refused
+    UPDATE clipgres.batch SET lines = :lines, accepted = :accepted, merged = :merged, refused = :refused
     WHERE id = :batch
 """)
-# Wakes the feeder; a lost wake-up costs seconds, since it also looks by itself.
-NOTIFY_SQL = text("NOTIFY clipgres_work")
 
 
-def _open_batch(connection: Connection, collection: Collection, source: Source) -> OpenBatch:
-    parameters = {"collection": collection.id, "source": source.name, "fingerprint": source.fingerprint}
-    if source.fingerprint is not None:
-        lock = {"key": f"{collection.id}/{source.name}"}
-        if not connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 4712))"), lock).scalar_one():
-            raise Conflict(f"{source.name} is being added to this collection by another process now")
+def _open_batch(connection: Connection, collection: Collection, opened: OpenedList) -> Added:
+    parameters = {"collection": collection.id, "source": opened.name, "fingerprint": opened.fingerprint}
+    if opened.fingerprint is not None:
+        _lock_source(connection, parameters, opened.name)
         row = connection.execute(OPEN_BATCH_SQL, parameters).first()
         if row is not None:
-            return OpenBatch(row.id, row.lines)
-    return OpenBatch(connection.execute(NEW_BATCH_SQL, parameters).scalar_one(), 0)
+            return Added(
+                batch=row.id,
+                resumed_at=row.lines,
+                lines=row.lines,
+                accepted=row.accepted,
+                merged=row.merged,
+                refused=row.refused,
+            )
+    return Added(batch=connection.execute(NEW_BATCH_SQL, parameters).scalar_one())
 
 
-def _take_chunk(
-    connection: Connection, collection: Collection, chunk: list[ListRow | RefusedLine], added: Added
-) -> None:
-    refused = [entry for entry in chunk if isinstance(entry, RefusedLine)]
-    accepted_rows = 0
-    cursor = connection.connection.cursor()
-    with cursor.copy(COPY_SQL) as copy:  # type: ignore[attr-defined]
-        for row in (entry for entry in chunk if isinstance(entry, ListRow)):
-            checked = _checked(row)
-            if isinstance(checked, RefusedLine):
-                refused.append(checked)
-            else:
-                copy.write_row(_copied(row, checked))
-                accepted_rows += 1
-    ours = {"collection": collection.id, "batch": added.batch}
-    connection.execute(IMAGES_SQL)
-    new_jobs = connection.execute(JOBS_SQL, ours).rowcount
-    for line, key, url in connection.execute(TAKEN_KEYS_SQL, ours):
-        refused.append(RefusedLine(line, f'the key "{key}" belongs to another URL of this collection', url))
-        accepted_rows -= 1
-    connection.execute(CAPTIONS_SQL)
-    connection.execute(BATCH_JOBS_SQL, ours)
-    _keep_refusals(connection, refused, added)
-    counts = {"accepted": new_jobs, "merged": accepted_rows - new_jobs, "refused": len(refused)}
-    connection.execute(COUNTS_SQL, {**ours, **counts, "last": chunk[-1].line})
-    connection.execute(NOTIFY_SQL)
-    added.lines += len(chunk)
-    added.accepted += new_jobs
-    added.merged += accepted_rows - new_jobs
-    added.refused += len(refused)
-
-
-def _checked(row: ListRow) -> NormalUrl | RefusedLine:
-    if row.key is not None and not 1 <= len(row.key.encode()) <= KEY_MAX_BYTES:
-        return RefusedLine(row.line, f"the key is empty or longer than {KEY_MAX_BYTES} bytes", row.key[:120])
-    if len((row.namespace or "").encode()) > NAMESPACE_MAX_BYTES:
-        return RefusedLine(row.line, f"the namespace is longer than {NAMESPACE_MAX_BYTES} bytes", row.url[:120])
+def _lock_source(connection: Connection, parameters: dict[str, Any], name: str) -> None:
+    connection.execute(LOCK_TIMEOUT_SQL)
     try:
-        return normalise(row.url)
-    except BadRequest as error:
-        return RefusedLine(row.line, str(error), _printable(row.url[:120]))
+        connection.execute(LOCK_SOURCE_SQL, parameters)
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise Conflict(f"{name} is being added to this collection by another process now") from error
+        raise
 
 
-def _copied(row: ListRow, url: NormalUrl) -> tuple[Any, ...]:
-    metadata = json.dumps(row.metadata or {}, ensure_ascii=False)
-    return row.line, url.url, url.key, url.host, list(row.captions), row.key, row.namespace or "", metadata
+def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Cut a list into pieces that one transaction and the memory can hold."""
+    chunk: list[Entry] = []
+    chars = 0
+    for entry in entries:
+        chunk.append(entry)
+        chars += _size(entry)
+        if len(chunk) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
 
 
-def _keep_refusals(connection: Connection, refused: list[RefusedLine], added: Added) -> None:
-    room = KEPT_REFUSALS - len(added.refusals)
-    kept = sorted(refused, key=lambda entry: entry.line)[:room]
-    added.refusals.extend(kept)
+def _count(connection: Connection, before: Added, taken: Taken, lines: int) -> Added:
+    """Add a chunk to the counts of its batch, in its transaction, and keep the first lines that were refused."""
+    after = replace(
+        before,
+        lines=lines,
+        accepted=before.accepted + taken.accepted,
+        merged=before.merged + taken.merged,
+        refused=before.refused + len(taken.refused),
+    )
+    kept = taken.refused[: max(0, KEPT_REFUSALS - before.refused)]
     if kept:
-        rows = [{"batch": added.batch, "line": r.line, "reason": r.reason, "excerpt": r.excerpt} for r in kept]
-        connection.execute(REFUSED_SQL, rows)
+        connection.execute(REFUSED_SQL, [{"batch": before.batch, **asdict(line)} for line in kept])
+    connection.execute(COUNTS_SQL, asdict(after))
+    jobs.announce(connection)
+    return after
 
 
-def _printable(value: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value)
+def _size(entry: Entry) -> int:
+    if isinstance(entry, RefusedLine):
+        return len(entry.reason) + len(entry.excerpt)
+    return len(entry.url) + sum(map(len, entry.captions)) + (len(str(entry.metadata)) if entry.metadata else 0)
 
 
-def single_url(url: str, captions: tuple[str, ...] = ()) -> Callable[[int], Iterator[ListRow | RefusedLine]]:
-    """One URL as a list of one line."""
-    return lambda _lines_done: iter([ListRow(line=1, url=url, captions=captions)])
+@contextmanager
+def _own_connection(engine: Engine) -> Iterator[Connection]:
+    """A connection that is closed at the end, and its lock and temporary table with it."""
+    with translated_errors(), engine.connect() as connection:
+        try:
+            yield connection
+        except IntegrityError as error:
+            if isinstance(error.orig, ForeignKeyViolation):
+                raise Conflict("the collection or images of it were deleted meanwhile; add the list again") from error
+            raise
+        finally:
+            connection.invalidate()

@@ -1,87 +1,185 @@
-"""The one place where a foreign network error becomes an ImageError with a reason of the closed list."""
+"""Images that failed: counted by reason and by host, shown by example, and tried again when a person says so."""
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from urllib3 import exceptions as urllib3
+from sqlalchemy import Connection, text
 
-from clipgres.errors import ImageError, PermanentImageError, TransientImageError
+from clipgres import jobs
+from clipgres.collections import Collection
 from clipgres.reasons import Reason
 
-DETAIL_MAX_CHARS = 200
-
-# Looked up along the class's line of descent: the most specific entry wins.
-REASON_BY_ERROR: dict[type[BaseException], Reason] = {
-    OSError: Reason.UNREACHABLE,
-    TimeoutError: Reason.TIMEOUT,
-    ConnectionError: Reason.CUT_SHORT,
-    ConnectionRefusedError: Reason.REFUSED,
-    socket.gaierror: Reason.DNS_FAILED,
-    UnicodeError: Reason.DNS_FAILED,
-    ValueError: Reason.BAD_HTTP,
-    ssl.SSLError: Reason.TLS_FAILED,
-    ssl.SSLEOFError: Reason.CUT_SHORT,
-    ssl.SSLZeroReturnError: Reason.CUT_SHORT,
-    http.client.HTTPException: Reason.BAD_HTTP,
-    http.client.IncompleteRead: Reason.CUT_SHORT,
-    urllib3.HTTPError: Reason.BAD_HTTP,
-    urllib3.SSLError: Reason.TLS_FAILED,
-    urllib3.TimeoutError: Reason.TIMEOUT,
-    urllib3.ReadTimeoutError: Reason.TIMEOUT,
-    urllib3.ConnectTimeoutError: Reason.TIMEOUT,
-    urllib3.NewConnectionError: Reason.UNREACHABLE,
-    urllib3.NameResolutionError: Reason.DNS_FAILED,
-    urllib3.ProtocolError: Reason.CUT_SHORT,
-    urllib3.IncompleteRead: Reason.CUT_SHORT,
-    urllib3.InvalidChunkLength: Reason.BAD_HTTP,
-    urllib3.ResponseNotChunked: Reason.BAD_HTTP,
-    urllib3.BodyNotHttplibCompatible: Reason.BAD_HTTP,
-    urllib3.DecodeError: Reason.BAD_HTTP,
-    urllib3.InvalidHeader: Reason.BAD_HTTP,
-    urllib3.HeaderParsingError: Reason.BAD_HTTP,
-    urllib3.ResponseError: Reason.BAD_HTTP,
-    urllib3.LocationValueError: Reason.BAD_URL,
-    urllib3.LocationParseError: Reason.BAD_URL,
-    urllib3.URLSchemeUnknown: Reason.BAD_URL,
-    urllib3.HostChangedError: Reason.BAD_URL,
-    urllib3.PoolError: Reason.CUT_SHORT,
-    urllib3.RequestError: Reason.CUT_SHORT,
-    urllib3.EmptyPoolError: Reason.CUT_SHORT,
-    urllib3.FullPoolError: Reason.CUT_SHORT,
-    urllib3.ClosedPoolError: Reason.CUT_SHORT,
-    urllib3.MaxRetryError: Reason.UNREACHABLE,
-}
-FOREIGN_ERRORS = (OSError, ValueError, http.client.HTTPException, urllib3.HTTPError)
+SAMPLE_URLS = 3
 
 
-def failure(
-    reason: Reason, detail: str = "", *, http_status: int | None = None, retry_after_s: float | None = None
-) -> ImageError:
-    """Make the permanent or transient error that this reason is."""
-    kind = TransientImageError if reason.is_transient else PermanentImageError
-    return kind(reason, detail, http_status=http_status, retry_after_s=retry_after_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """How many images failed for one reason, with a few of their URLs."""
+
+    reason: Reason
+    images: int
+    urls: tuple[str, ...]
+
+    @property
+    def gloss(self) -> str:
+        """The reason in words."""
+        return self.reason.gloss
 
 
-def failure_of(error: BaseException) -> ImageError:
-    """Make the error that a foreign one stands for; its words come along where they add something."""
-    cause = _innermost(error)
-    reason = reason_of(cause)
-    words = "" if reason is Reason.TIMEOUT else " ".join(str(cause).split())[:DETAIL_MAX_CHARS]
-    return failure(reason, f"{reason.gloss}: {words}" if words else "")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFailures:
+    """How many images of one host failed, and for which reasons, the most frequent first."""
+
+    host: str
+    images: int
+    reasons: dict[Reason, int]
 
 
-def reason_of(error: BaseException) -> Reason:
-    """Find the reason of an exception class that was let in; a KeyError is a class that was not."""
-    return next(REASON_BY_ERROR[each] for each in type(error).__mro__ if each in REASON_BY_ERROR)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedImage:
+    """One image that failed, with what is known of the last attempt."""
+
+    collection: str
+    key: str
+    url: str
+    reason: Reason
+    attempts: int
+    http_status: int | None
+    failed_at: datetime
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """Unwrap what urllib3 carries inside its protocol and TLS errors."""
-    if isinstance(error, (urllib3.ProtocolError, urllib3.SSLError)):
-        for inner in error.args:
-            if isinstance(inner, BaseException):
-                return _innermost(inner)
-    return error
+# Each filter counts only where it is given; the planner drops those that are NULL.
+_WHERE = """
+    (CAST(:collection AS integer) IS NULL OR j.collection_id = :collection)
+    AND (CAST(:reason AS text) IS NULL OR j.reason = :reason)
+    AND (CAST(:host AS text) IS NULL OR j.image_id IN (SELECT i.id FROM clipgres.image i WHERE i.host = :host))
+    AND (CAST(:batch AS bigint) IS NULL
+         OR (j.collection_id, j.image_id) IN
+            (SELECT b.collection_id, b.image_id FROM clipgres.batch_job b WHERE b.batch_id = :batch))
+"""
+
+BY_REASON_SQL = text(f"""
+    WITH failed AS MATERIALIZED (
+        SELECT j.reason, j.image_id FROM clipgres.job j WHERE j.status = 'failed' AND {_WHERE}
+    ), ranked AS (
+        SELECT reason, image_id, row_number() OVER (PARTITION BY reason ORDER BY image_id) AS place FROM failed
+    )
+    SELECT r.reason, max(r.place) AS images,
+           array_agg(im.url ORDER BY im.id) FILTER (WHERE im.id IS NOT NULL) AS urls
+    FROM ranked r
+    LEFT JOIN clipgres.image im ON im.id = r.image_id AND r.place <= :samples
+    GROUP BY r.reason
+    ORDER BY images DESC, r.reason
+""")  # noqa: S608
+
+BY_HOST_SQL = text(f"""
+    WITH counted AS (
+        SELECT im.host, j.reason, count(*) AS images
+        FROM clipgres.job j
+        JOIN clipgres.image im ON im.id = j.image_id
+        WHERE j.status = 'failed' AND {_WHERE}
+        GROUP BY im.host, j.reason
+    )
+    SELECT host, sum(images)::bigint AS images, array_agg(reason ORDER BY images DESC, reason) AS reasons,
+           array_agg(images ORDER BY images DESC, reason) AS counts
+    FROM counted
+    GROUP BY host
+    ORDER BY images DESC, host
+    LIMIT :limit
+""")  # noqa: S608
+
+SAMPLES_SQL = text(f"""
+    SELECT (SELECT min(a.name) FROM clipgres.alias a WHERE a.collection_id = j.collection_id) AS collection,
+           j.key, im.url, j.reason, j.attempts, im.http_status, j.updated_at AS failed_at
+    FROM clipgres.job j
+    JOIN clipgres.image im ON im.id = j.image_id
+    WHERE j.status = 'failed' AND {_WHERE}
+    ORDER BY j.updated_at DESC, j.image_id
+    LIMIT :limit
+""")  # noqa: S608
+
+# A job that a worker or another retry holds at this moment is passed over: it is on its way already.
+RETRY_SQL = text(f"""
+    WITH chosen AS (
+        SELECT j.collection_id, j.image_id
+        FROM clipgres.job j
+        WHERE (j.status = 'failed' OR (j.status = 'pending' AND j.next_attempt_at > now())) AND {_WHERE}
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE clipgres.job j
+    SET status = 'pending', reason = NULL, attempts = 0, next_attempt_at = now(), updated_at = now()
+    FROM chosen c
+    WHERE j.collection_id = c.collection_id AND j.image_id = c.image_id
+""")  # noqa: S608
+
+
+def by_reason(
+    connection: Connection, collection: Collection | None = None, *, host: str | None = None, batch: int | None = None
+) -> Sequence[FailureGroup]:
+    """The failed images by reason, the most frequent first; no collection means all of them."""
+    parameters = {**_filters(collection, host=host, batch=batch), "samples": SAMPLE_URLS}
+    rows = connection.execute(BY_REASON_SQL, parameters)
+    return [FailureGroup(reason=Reason.stored_as(row.reason), images=row.images, urls=tuple(row.urls)) for row in rows]
+
+
+def by_host(
+    connection: Connection,
+    collection: Collection | None = None,
+    *,
+    reason: Reason | None = None,
+    batch: int | None = None,
+    limit: int = 20,
+) -> Sequence[HostFailures]:
+    """The hosts with the most failed images."""
+    parameters = {**_filters(collection, reason=reason, batch=batch), "limit": limit}
+    return [
+        HostFailures(
+            host=row.host,
+            images=row.images,
+            reasons=dict(zip(map(Reason.stored_as, row.reasons), row.counts, strict=True)),
+        )
+        for row in connection.execute(BY_HOST_SQL, parameters)
+    ]
+
+
+def samples(
+    connection: Connection,
+    collection: Collection | None = None,
+    *,
+    reason: Reason | None = None,
+    host: str | None = None,
+    batch: int | None = None,
+    limit: int = 20,
+) -> Sequence[FailedImage]:
+    """Single failed images, the latest first."""
+    parameters = {**_filters(collection, reason=reason, host=host, batch=batch), "limit": limit}
+    rows = connection.execute(SAMPLES_SQL, parameters).mappings()
+    return [FailedImage(**{**row, "reason": Reason.stored_as(row["reason"])}) for row in rows]
+
+
+def retry(
+    connection: Connection,
+    *,
+    collection: Collection | None,
+    reason: Reason | None = None,
+    host: str | None = None,
+    batch: int | None = None,
+) -> int:
+    """Make failed and put-off images due now, with all their attempts before them; returns how many."""
+    filters = _filters(collection, reason=reason, host=host, batch=batch)
+    retried = connection.execute(RETRY_SQL, filters).rowcount
+    jobs.announce(connection)
+    return retried
+
+
+def _filters(
+    collection: Collection | None,
+    *,
+    reason: Reason | None = None,
+    host: str | None = None,
+    batch: int | None = None,
+) -> dict[str, object]:
+    return {"collection": collection.id if collection else None, "reason": reason, "host": host, "batch": batch}

@@ -15,7 +15,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from clipgres.addresses import AddressPolicy
 from clipgres.dial import Dialer, Resolver, pinned_pools, system_resolver
 from clipgres.errors import BadRequest, ImageError
-from clipgres.failures import FOREIGN_ERRORS, failure, failure_of
+from clipgres.fetch_errors import FOREIGN_ERRORS, failure, failure_of
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.transfer import MeteredTLSSocket, begin_transfer, current_transfer
@@ -151,7 +151,7 @@ def retry_after_s(value: str | None) -> float | None:
         return min(float(text), RETRY_AFTER_MAX_S)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     wait = (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)
     return min(max(wait.total_seconds(), 0.0), RETRY_AFTER_MAX_S)

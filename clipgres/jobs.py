@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,12 +13,18 @@ MAX_CLAIMS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A job in this worker's hands; `thumbnail` is there when another collection had the image fetched."""
+    """A job in this worker's hands.
+
+    `thumbnail` is there when another collection had the image fetched; `put_off_s` is how long the job was put off the
+    last time, and a suspect was in the hands of a worker that died or hung.
+    """
 
     image_id: int
     url: str
     host: str
     attempts: int
+    put_off_s: float
+    is_suspect: bool
     thumbnail: bytes | None
 
 
@@ -30,23 +36,41 @@ class Due:
     jobs: int
 
 
-CLAIM_SQL = text("""
+# One of many jobs may be what takes its worker down. So a claim with suspects is a quarter as large for each attempt
+# they had, and the jobs beside the poisonous one come through before their own attempts are used up. With `local`
+# networks given, only jobs are claimed that need no other network to be fetched.
+CLAIM_SQL = text(r"""
     WITH due AS (
-        SELECT collection_id, image_id
-        FROM clipgres.job
-        WHERE collection_id = :collection AND status = 'pending' AND next_attempt_at <= now()
-        ORDER BY next_attempt_at
+        SELECT j.collection_id, j.image_id, j.next_attempt_at, j.next_attempt_at - j.updated_at AS put_off,
+               j.reason IS NOT DISTINCT FROM 'stuck' AS is_suspect,
+               CASE WHEN j.reason = 'stuck' THEN j.attempts ELSE 0 END AS suspicion
+        FROM clipgres.job j
+        JOIN clipgres.image im ON im.id = j.image_id
+        WHERE j.collection_id = :collection AND j.status = 'pending' AND j.next_attempt_at <= now()
+          AND (
+            CAST(:local AS inet[]) IS NULL OR
+            im.state = 'ok' AND EXISTS (SELECT FROM clipgres.thumbnail t WHERE t.image_id = im.id) OR
+            CASE WHEN im.host ~ '^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$' OR im.host ~ ':'
+                 THEN im.host::inet <<= ANY (CAST(:local AS inet[])) ELSE im.host !~ '[.]' END
+          )
+        ORDER BY j.next_attempt_at
         LIMIT :limit
-        FOR UPDATE SKIP LOCKED
+        FOR UPDATE OF j SKIP LOCKED
+    ), sized AS (
+        SELECT *, row_number() OVER places AS place, max(suspicion) OVER places AS most
+        FROM due
+        WINDOW places AS (ORDER BY next_attempt_at, image_id ROWS UNBOUNDED PRECEDING)
     ), leased AS (
         UPDATE clipgres.job j
         SET status = 'leased', lease_token = :token, leased_until = now() + make_interval(secs => :lease_s),
             attempts = j.attempts + 1, updated_at = now()
-        FROM due
-        WHERE j.collection_id = due.collection_id AND j.image_id = due.image_id
-        RETURNING j.image_id, j.attempts
+        FROM sized s
+        WHERE j.collection_id = s.collection_id AND j.image_id = s.image_id
+          AND s.place <= greatest(1, :limit / power(4, s.most))
+        RETURNING j.image_id, j.attempts, s.put_off, s.is_suspect
     )
-    SELECT l.image_id, l.attempts, im.url, im.host, t.webp AS thumbnail
+    SELECT l.image_id, l.attempts, l.is_suspect, greatest(extract(epoch FROM l.put_off)::float8, 0) AS put_off_s,
+           im.url, im.host, t.webp AS thumbnail
     FROM leased l
     JOIN clipgres.image im ON im.id = l.image_id
     LEFT JOIN clipgres.thumbnail t ON t.image_id = l.image_id AND im.state = 'ok'
@@ -54,7 +78,7 @@ CLAIM_SQL = text("""
 
 RENEW_SQL = text("""
     UPDATE clipgres.job SET leased_until = now() + make_interval(secs => :lease_s)
-    WHERE status = 'leased' AND lease_token = :token
+    WHERE status = 'leased' AND lease_token = ANY (:tokens)
 """)
 
 # A job that was claimed this often without an end takes its worker down each time: it ends here.
@@ -76,7 +100,7 @@ RELEASE_SQL = text("""
     UPDATE clipgres.job
     SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_token = NULL, leased_until = NULL,
         next_attempt_at = now() + make_interval(secs => :delay_s), updated_at = now()
-    WHERE status = 'leased' AND lease_token = :token
+    WHERE status = 'leased' AND lease_token = :token AND image_id = ANY (:images)
 """)
 
 DUE_SQL = text("""
@@ -93,21 +117,41 @@ DUE_SQL = text("""
     ORDER BY c.id
 """)
 
+# A lost wake-up costs seconds: the feeder also looks by itself.
+ANNOUNCE_SQL = text("NOTIFY clipgres_work")
 
-def claim(connection: Connection, collection_id: int, token: UUID, *, limit: int, lease_s: float) -> Sequence[Claimed]:
-    """Lease up to `limit` due jobs under `token`; jobs another worker holds are passed over, not waited for."""
+
+def announce(connection: Connection) -> None:
+    """Wake the feeder once this transaction commits: it has made jobs due."""
+    connection.execute(ANNOUNCE_SQL)
+
+
+def claim(
+    connection: Connection,
+    collection_id: int,
+    token: UUID,
+    *,
+    limit: int,
+    lease_s: float,
+    local: Sequence[str] | None = None,
+) -> list[Claimed]:
+    """Lease up to `limit` due jobs under `token`; jobs another worker holds are passed over, not waited for.
+
+    With `local` networks given, only jobs that can be done without any other network.
+    """
     parameters = {"collection": collection_id, "token": token, "limit": limit, "lease_s": lease_s}
-    return [Claimed(**row) for row in connection.execute(CLAIM_SQL, parameters).mappings()]
+    rows = connection.execute(CLAIM_SQL, {**parameters, "local": None if local is None else list(local)})
+    return [Claimed(**row) for row in rows.mappings()]
 
 
-def renew(connection: Connection, token: UUID, *, lease_s: float) -> int:
-    """Hold all jobs of `token` for another `lease_s` seconds of the database's clock; returns how many there are."""
-    return connection.execute(RENEW_SQL, {"token": token, "lease_s": lease_s}).rowcount
+def renew(connection: Connection, tokens: Collection[UUID], *, lease_s: float) -> int:
+    """Hold all jobs of the tokens for another `lease_s` seconds of the database's clock; returns how many there are."""
+    return connection.execute(RENEW_SQL, {"tokens": list(tokens), "lease_s": lease_s}).rowcount
 
 
-def release(connection: Connection, token: UUID, *, delay_s: float = 0) -> int:
-    """Give back every job still held under `token`, without counting the attempt."""
-    return connection.execute(RELEASE_SQL, {"token": token, "delay_s": delay_s}).rowcount
+def release(connection: Connection, token: UUID, image_ids: Collection[int], *, delay_s: float = 0) -> int:
+    """Give back jobs that are still held under `token`, without counting the attempt; returns how many."""
+    return connection.execute(RELEASE_SQL, {"token": token, "images": list(image_ids), "delay_s": delay_s}).rowcount
 
 
 def sweep(connection: Connection) -> int:
@@ -115,6 +159,6 @@ def sweep(connection: Connection) -> int:
     return connection.execute(SWEEP_SQL, {"max_claims": MAX_CLAIMS}).rowcount
 
 
-def due(connection: Connection, *, cap: int) -> Sequence[Due]:
+def due(connection: Connection, *, cap: int) -> list[Due]:
     """The collections with due jobs, each counted up to `cap`."""
     return [Due(row.collection_id, row.jobs) for row in connection.execute(DUE_SQL, {"cap": cap})]

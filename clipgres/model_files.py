@@ -172,7 +172,8 @@ class HubFiles(ModelFiles):
             raise ModelError(f"the hub did not give {filename} of {self.name}: {_first_line(error)}") from error
         except PermissionError as error:
             raise ModelError(f"{filename} of {self.name} cannot be kept: {error}; set HF_HOME elsewhere") from error
-        except Exception as error:  # noqa: BLE001 - the hub client's HTTP library, and so its errors, changes with its version
+        except Exception as error:
+            # As broad as this because the hub client changed its HTTP library, and so its errors, with each version.
             self._unreachable = error
         return None
 
@@ -185,8 +186,8 @@ def open_model(model: str, revision: str | None = None) -> ModelFiles:
     """
     if model == TINY:
         return _checked(DirectoryFiles(_bundled(), TINY), revision)
-    if Path(model).is_dir():
-        directory = Path(model).resolve()
+    if model and Path(model).expanduser().is_dir():
+        directory = Path(model).expanduser().resolve()
         return _checked(DirectoryFiles(directory, directory.name), revision)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model, re.ASCII):
         raise ModelError(

@@ -62,7 +62,10 @@ def _dimension(files: ModelFiles) -> int:
 
 
 def _image_size(files: ModelFiles) -> int:
-    value = (_clip_config(files).get("vision_config") or {}).get("image_size", 224)
+    config = _clip_config(files)
+    # The second name is how OpenAI's own files say it; transformers lets it win.
+    vision = {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
+    value = vision.get("image_size", 224)
     if not isinstance(value, int):
         raise ModelError(f"the model {files.name}: image_size {value} is not one number of pixels")
     return value

@@ -47,6 +47,11 @@ class Reason(StrEnum):
     STUCK = "stuck", "it took longer than a batch may last", 3
     ENCODER_FAILED = "encoder_failed", "the model gave no usable vector for it", 3
 
+    @classmethod
+    def stored_as(cls, value: str) -> Reason:
+        """The reason that the database holds as `value`."""
+        return next(reason for reason in cls if reason == value)
+
     @property
     def is_transient(self) -> bool:
         """Whether a later attempt may succeed."""

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clipgres.errors import BadRequest
+from clipgres.filter_values import is_storable
 
-MAX_TEXT_CHARS = 10_000
+# More than a model ever reads: what is longer is cut, and the answer says so.
+MAX_TEXT_CHARS = 200_000
+MAX_URL_CHARS = 8_192
 MAX_TOP_K = 10_000
 DEFAULT_TOP_K = 20
 
-Key = Annotated[str, Field(min_length=1, max_length=1_024)]
+
+def _storable(value: str) -> str:
+    if not is_storable(value):
+        raise ValueError("it holds a NUL character or half of a surrogate pair")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Key = Annotated[Text, Field(min_length=1, max_length=1_024)]
 
 
 class Mode(StrEnum):
@@ -29,13 +41,15 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    collection: str = Field("default", description="name of the collection")
-    text: str | None = Field(None, max_length=MAX_TEXT_CHARS, description="what the picture shows")
+    collection: Text = Field("default", description="name of the collection")
+    text: Text | None = Field(None, max_length=MAX_TEXT_CHARS, description="what the picture shows")
     image: bytes | None = Field(None, description="a picture's bytes; over HTTP the multipart field `image`")
-    image_url: str | None = Field(None, description="address of a picture; fetched as safely as a list's")
+    image_url: Text | None = Field(
+        None, max_length=MAX_URL_CHARS, description="address of a picture; fetched as safely as a list's"
+    )
     like: tuple[Key, ...] = Field((), max_length=20, description="keys of items; they themselves are left out")
     filter: dict[str, Any] = Field({}, description="conditions on columns, captions and metadata")
-    namespace: str = Field("", max_length=512)
+    namespace: Text = Field("", max_length=512, description="the part of the collection to search")
     top_k: int = Field(DEFAULT_TOP_K, ge=1, le=MAX_TOP_K, description="how many hits at most")
     min_score: float | None = Field(None, ge=-1, le=1, description="cosine similarity below which hits are hidden")
     mode: Mode = Mode.AUTO
@@ -44,9 +58,13 @@ class SearchRequest(BaseModel):
     def _asks_for_something(self) -> Self:
         if not (self.text and self.text.strip()) and not self.image and not self.image_url and not self.like:
             raise ValueError("say what to search for: text, image, image_url or like")
-        if self.text is not None and "\0" in self.text:
-            raise ValueError("text holds a NUL character")
         return self
+
+
+WORDS = {
+    "dict_type": 'it should be an object, such as {"width": {"$gte": 640}}',
+    "tuple_type": "it should be a list",
+}
 
 
 def parse_request(fields: dict[str, Any]) -> SearchRequest:
@@ -58,7 +76,15 @@ def parse_request(fields: dict[str, Any]) -> SearchRequest:
     try:
         return SearchRequest.model_validate(fields)
     except ValidationError as error:
-        problem = error.errors()[0]
+        problem = error.errors(include_input=False, include_context=False)[0]
         field = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        raise BadRequest(f"{field}: {message}" if field else message, field or None) from error
+        message = WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"a search has no such field{_suggestion(field)}"
+        message = message.replace("Input should be", "it should be")
+        raise BadRequest(f"{field[:60]}: {message}" if field else message, field or None) from error
+
+
+def _suggestion(field: str) -> str:
+    near = difflib.get_close_matches(field, SearchRequest.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(SearchRequest.model_fields)}"

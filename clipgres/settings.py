@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     image_min_side: int = Field(16, ge=1)
     image_max_aspect: float = Field(50, ge=1)
     upload_max_bytes: int = Field(10_000_000, ge=1_000)
+    list_max_bytes: int = Field(2_000_000_000, ge=1_000, description="a list that is uploaded to the web application")
     caption_max_chars: int = Field(10_000, ge=1)
 
     batch_images: int = Field(256, ge=1, le=4_096, description="jobs claimed at once")

@@ -1,4 +1,4 @@
-"""One download's allowance of time and bytes, held at the socket so that nothing above it can wait or read beyond it."""
+"""One download's allowance of time and bytes, held at the socket: nothing above it can wait or read beyond it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipgres.failures import failure
+from clipgres.fetch_errors import failure
 from clipgres.reasons import Reason
 
 if TYPE_CHECKING:

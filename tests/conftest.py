@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -14,15 +15,15 @@ import psutil
 import psycopg
 import pytest
 import redis
+from psycopg import sql
+from sqlalchemy import Engine
+
 from clipgres.database import create_engine
 from clipgres.migrations import upgrade
 from clipgres.servers.child import RunningChild, last_lines
-from clipgres.servers.home import home_of
 from clipgres.servers.postgres import SUPERUSER, bootstrap, embedded_database_url, postgres_child, prepare_postgres
 from clipgres.servers.redis import embedded_redis_url, prepare_redis, redis_child
 from clipgres.settings import PREFIX, Settings
-from psycopg import sql
-from sqlalchemy import Engine
 
 # Durability costs time and a test run has none to lose: only the tests turn it off.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
@@ -51,8 +52,8 @@ def nothing_left_running(clean_environment: None) -> Iterator[None]:
     assert not names, f"left running by the tests: {names}"
 
 
-@pytest.fixture
-def short_tmp() -> Iterator[Path]:
+@contextmanager
+def private_folder() -> Iterator[Path]:
     """A folder with a short path that a service user can enter, which pytest's `tmp_path` is not for root."""
     folder = Path(tempfile.mkdtemp(prefix="clipgres-", dir="/tmp"))
     folder.chmod(0o711)
@@ -60,22 +61,25 @@ def short_tmp() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A private folder of the test's own."""
+    with private_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def server_settings(clean_environment: None) -> Iterator[Settings]:
     """Settings of the run's own home, where its servers live."""
-    folder = Path(tempfile.mkdtemp(prefix="clipgres-", dir="/tmp"))
-    folder.chmod(0o711)
-    settings = Settings(home=folder)
-    home_of(settings).prepare()
-    yield settings
-    shutil.rmtree(folder)
+    with private_folder() as folder:
+        yield Settings(home=folder)
 
 
 @pytest.fixture(scope="session")
 def postgres(nothing_left_running: None, server_settings: Settings) -> Iterator[Settings]:
     """A PostgreSQL whose database `clipgres` is migrated and stays empty: the template of each test's."""
     prepare_postgres(server_settings)
-    server = _started(RunningChild(postgres_child(server_settings, FAST)))
+    server = started(RunningChild(postgres_child(server_settings, FAST)))
     try:
         bootstrap(server_settings)
         upgrade(embedded_database_url(server_settings))
@@ -88,7 +92,7 @@ def postgres(nothing_left_running: None, server_settings: Settings) -> Iterator[
 def redis_server(nothing_left_running: None, server_settings: Settings) -> Iterator[str]:
     """The address of the run's Redis."""
     prepare_redis(server_settings)
-    server = _started(RunningChild(redis_child(server_settings)))
+    server = started(RunningChild(redis_child(server_settings)))
     yield embedded_redis_url(server_settings)
     server.stop()
 
@@ -147,7 +151,8 @@ def _administrator(settings: Settings) -> psycopg.Connection[tuple[object, ...]]
     return psycopg.connect(url, autocommit=True)
 
 
-def _started(server: RunningChild) -> RunningChild:
+def started(server: RunningChild) -> RunningChild:
+    """The server, once it answers."""
     deadline = time.monotonic() + server.child.ready_timeout_s
     while not server.is_ready():
         if server.exit_code() is not None or time.monotonic() > deadline:

@@ -21,7 +21,7 @@ def main(context: click.Context) -> None:
       clipgres search "two dogs on a beach"
     then open http://127.0.0.1:8000. Settings are CLIPGRES_* variables or a clipgres.toml; docs/reference.md lists them.
     """
-    context.obj = Tools()
+    context.obj = context.obj or Tools()
 
 
 for command in (

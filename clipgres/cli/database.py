@@ -42,7 +42,7 @@ def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
     if print_url:
         click.echo(url)
         return
-    program = shutil.which("psql") or psql_program(tools.settings)
+    program = shutil.which("psql") or psql_program()
     if program is None:
         raise SetupError("there is no psql on this machine: install a PostgreSQL client, or use --print-url")
     os.execv(program, [str(program), url, *arguments])  # noqa: S606  psql takes over the terminal

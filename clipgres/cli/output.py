@@ -1,4 +1,4 @@
-"""How results look to people: tables, counts, sizes and times, and one JSON document for programs."""
+"""Where results go: tables for people on stdout, notes on stderr, one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -35,35 +35,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for row in rows:
         made.add_row(*(_printable(str(cell)) for cell in row))
     return made
-
-
-def count(number: int) -> str:
-    """15833 as people read it: 15,833."""
-    return f"{number:,}"
-
-
-def size(number: float) -> str:
-    """Bytes as people read them: 4.2 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1_000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1_000
-    return f"{number:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: 8 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60} min"
-
-
-def percent(score: float) -> str:
-    """A cosine similarity as people read it: 0.314 is 31 %."""
-    return f"{max(0, round(score * 100))} %"
 
 
 def _printable(cell: str) -> str:

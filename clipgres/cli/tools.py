@@ -12,18 +12,23 @@ from sqlalchemy import Engine
 
 from clipgres.database import create_engine
 from clipgres.encoders import Encoders
-from clipgres.endpoints import database_url, redis_url
+from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import ClipgresError, Unavailable
+from clipgres.fetch import Fetcher
+from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 
 
 class Tools:
     """The collaborators of a command; each is made when a command first asks for it."""
 
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+
     @cached_property
     def settings(self) -> Settings:
-        """The settings of this process."""
-        return load_settings()
+        """The settings given, else those of this process."""
+        return self._settings or load_settings()
 
     @cached_property
     def engine(self) -> Engine:
@@ -39,6 +44,16 @@ class Tools:
     def encoders(self) -> Encoders:
         """The models, loaded when first used."""
         return Encoders(self.settings)
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """The search over all of these."""
+        return Searcher(
+            engine=create_engine(read_database_url(self.settings), pool_size=2, name="clipgres cli"),
+            encoders=self.encoders,
+            fetcher=Fetcher(self.settings),
+            settings=self.settings,
+        )
 
 
 class Commands(click.Group):

@@ -11,8 +11,19 @@ from clipgres.servers.stack import run_stack
 
 
 @click.command()
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port of the web page; 0: a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback CLIPGRES_ADMIN_TOKEN must be set.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port of the web page; 0: a free one.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; beyond loopback CLIPGRES_ADMIN_TOKEN must be set.",
+)
 @click.pass_obj
 def up(tools: Tools, port: int, host: str) -> None:
     """Start PostgreSQL, Redis, a worker and the web page; Ctrl-C stops them all.

@@ -70,7 +70,7 @@ def _make_service_user(name: str) -> None:
 
 
 def launched_as(account: Account | None, command: Sequence[str], death_signal: Signals | None = None) -> list[str]:
-    """The command, run as the account if any, and sent `death_signal` by the kernel when the thread that starts it ends.
+    """The command, run as the account if any; the kernel sends it `death_signal` when the thread that starts it ends.
 
     Raises:
         SetupError: the account is another user and `setpriv` is missing.

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +49,12 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """The folder of the sockets: in the home, or if that is too deep a short one named by the home's hash."""
+        """The folder of the sockets: in the home, or where that cannot be a short one named by the home's hash.
+
+        A path can be too deep for a socket, and libpq takes a comma for the end of a host.
+        """
         inside = self.root / "sockets"
-        if len(os.fsencode(inside / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_MAX_BYTES:
+        if len(os.fsencode(inside / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_MAX_BYTES and "," not in str(inside):
             return inside
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
         return Path("/run" if self.account.is_service else "/tmp") / f"clipgres-{os.geteuid()}-{digest}"  # noqa: S108 - see _own
@@ -64,22 +69,39 @@ class Home:
         return self.logs / f"{name}.log"
 
     def prepare(self) -> None:
-        """Make every folder, private to the account; what is there already must be so.
+        """Make the home itself and the folder of logs.
 
         Raises:
-            SetupError: a folder cannot be made or reached, or belongs to someone else.
+            SetupError: they cannot be made.
         """
-        owner = user_id(self.account)
-        try:
+        with self._said_errors():
             if not self.root.is_dir():
                 self.root.mkdir(parents=True)
                 self.root.chmod(0o711 if self.account.is_service else 0o700)
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            require_reachable(self.account, self.root)
+
+    def prepare_servers(self) -> None:
+        """Make the home and the folders of the servers, private to the account; what is there already must be so.
+
+        Raises:
+            SetupError: a folder cannot be made or reached, or belongs to someone else.
+        """
+        self.prepare()
+        owner = user_id(self.account)
+        require_reachable(self.account, self.root)
+        with self._said_errors():
             for folder in (self.postgres, self.redis, self.sockets):
                 _own(folder, owner, self.account.name)
+
+    @contextmanager
+    def _said_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise SetupError(f"cannot use {error.filename or self.root} as CLIPGRES_HOME: {error.strerror}") from error
+            place = error.filename or self.root
+            raise SetupError(
+                f"cannot use {place} for CLIPGRES_HOME ({error.strerror}): set it to another folder"
+            ) from error
 
 
 def home_of(settings: Settings) -> Home:

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 
 from clipgres.errors import Conflict
-from clipgres.servers.child import RunningChild, descendants
+from clipgres.servers.child import RunningChild, descendants, kill_all
 
 GRACE_S = 10
+CLOCK_SLACK_S = 2
 
 
 class HomeLock:
@@ -28,7 +29,7 @@ class HomeLock:
 
     def record(self, children: list[RunningChild]) -> None:
         """Write down what runs, so that a later start can end what a killed one left behind."""
-        running = [[child.pid, child.started_at, child.child.stop_signals[0]] for child in children]
+        running = [[child.pid, _created(child.pid), child.child.stop_signals[0]] for child in children]
         text = json.dumps({**self._about, "children": running}).encode()
         os.truncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text, 0)
@@ -75,15 +76,20 @@ def _created(pid: int) -> float | None:
     return None
 
 
-def _end_leftovers(children: list[list[float]]) -> None:
+def _end_leftovers(recorded: list[tuple[int, float | None, int]]) -> None:
     """Ask processes that are still the recorded ones to end, then kill them and what they started."""
-    left = [psutil.Process(int(pid)) for pid, started in children if _created(int(pid)) == started]
-    offspring = [process for parent in left for process in descendants(parent.pid)]
-    for process in left:
+    left = [(psutil.Process(pid), number) for pid, created, number in recorded if _is_still(pid, created)]
+    offspring = [process for parent, _ in left for process in descendants(parent.pid)]
+    for parent, number in left:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(left, timeout=GRACE_S)
-    for process in [*alive, *offspring]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs([*alive, *offspring], timeout=GRACE_S)
+            parent.send_signal(number)
+    processes = [*(parent for parent, _ in left), *offspring]
+    _, alive = psutil.wait_procs(processes, timeout=GRACE_S)
+    kill_all(alive)
+    psutil.wait_procs(alive, timeout=GRACE_S)
+
+
+def _is_still(pid: int, created: float | None) -> bool:
+    """Whether the id is not another process's by now; the time a process began may move by a second with the clock."""
+    found = _created(pid)
+    return found is not None and created is not None and abs(found - created) < CLOCK_SLACK_S

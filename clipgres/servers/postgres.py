@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
+from typing import LiteralString
 from urllib.parse import quote
 
 import psutil
 import psycopg
-from psycopg import sql
 
 from clipgres.errors import SetupError
 from clipgres.servers.account import Account, launched_as, user_id
@@ -23,16 +23,20 @@ from clipgres.servers.home import Home, home_of, package_folder
 from clipgres.servers.tuning import server_parameters
 from clipgres.settings import Settings
 
-DATABASE = "clipgres"
-OWNER = "clipgres_owner"
+DATABASE: LiteralString = "clipgres"
+OWNER: LiteralString = "clipgres_owner"
 SUPERUSER = "postgres"
 PORT = 5432  # only the ending of the socket's name: nothing listens on TCP
 
 # The socket folder lets in this user (and root) alone, and that user owns the data: so it may be any role.
 ACCESS_RULES = "local all all peer map=clipgres\nlocal replication all peer map=clipgres\n"
 
-# After ROLE and DATABASE, which each need a look first; also in template1, for databases that a user makes.
-EXTENSION_SQL = "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public; ALTER EXTENSION vector UPDATE"
+FIND_ROLE_SQL: LiteralString = "SELECT FROM pg_roles WHERE rolname = %s"
+CREATE_ROLE_SQL: LiteralString = f"CREATE ROLE {OWNER} LOGIN CREATEROLE"
+FIND_DATABASE_SQL: LiteralString = "SELECT FROM pg_database WHERE datname = %s"
+CREATE_DATABASE_SQL: LiteralString = f"CREATE DATABASE {DATABASE} OWNER {OWNER}"
+# Only a superuser may create it; also in template1, for databases that a user makes.
+EXTENSION_SQL: LiteralString = "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public; ALTER EXTENSION vector UPDATE"
 
 
 def embedded_database_url(settings: Settings, *, role: str = OWNER, database: str = DATABASE) -> str:
@@ -74,9 +78,11 @@ def prepare_postgres(settings: Settings) -> None:
     """Make what the server needs before it starts: readable programs, the data folder, the access rules.
 
     Raises:
-        SetupError: the data is of another major version, or initdb failed; the text says which and what to do.
+        SetupError: the home cannot be used, its data is of another major version, or initdb failed; the text says
+            which and what to do.
     """
     home = home_of(settings)
+    home.prepare_servers()
     if home.account.is_service:
         _copy_programs(_programs(home))
     data = _data(home)
@@ -89,23 +95,21 @@ def prepare_postgres(settings: Settings) -> None:
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make the owner role, the database and the extension on a server that runs; what is there is left alone."""
-    with _superuser(settings, "postgres") as connection:
-        _execute_unless_exists(
-            connection,
-            "SELECT FROM pg_roles WHERE rolname = %s",
-            OWNER,
-            sql.SQL("CREATE ROLE {} LOGIN CREATEROLE").format(sql.Identifier(OWNER)),
-        )
-        _execute_unless_exists(
-            connection,
-            "SELECT FROM pg_database WHERE datname = %s",
-            DATABASE,
-            sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER)),
-        )
-    for database in ("template1", DATABASE):
-        with _superuser(settings, database) as connection:
-            connection.execute(EXTENSION_SQL)
+    """Make the owner role, the database and the extension on a server that runs; what is there is left alone.
+
+    Raises:
+        SetupError: the server refused a statement, or went away.
+    """
+    try:
+        with _superuser(settings, "postgres") as connection:
+            _execute_unless_exists(connection, FIND_ROLE_SQL, OWNER, CREATE_ROLE_SQL)
+            _execute_unless_exists(connection, FIND_DATABASE_SQL, DATABASE, CREATE_DATABASE_SQL)
+        for database in ("template1", DATABASE):
+            with _superuser(settings, database) as connection:
+                connection.execute(EXTENSION_SQL)
+    except psycopg.Error as error:
+        log = home_of(settings).log("postgres")
+        raise SetupError(f"the embedded PostgreSQL could not be set up: {error}; its log is {log}") from error
 
 
 def accepts_connections(settings: Settings) -> bool:
@@ -118,15 +122,20 @@ def accepts_connections(settings: Settings) -> bool:
     return True
 
 
+def psql_program() -> Path:
+    """The wheel's own psql, which unlike the server runs as root too."""
+    return _wheel() / "bin/psql"
+
+
 def _superuser(settings: Settings, database: str) -> psycopg.Connection[tuple[object, ...]]:
     url = embedded_database_url(settings, role=SUPERUSER, database=database)
     return psycopg.connect(url, autocommit=True, connect_timeout=2)
 
 
 def _execute_unless_exists(
-    connection: psycopg.Connection[tuple[object, ...]], question: str, name: str, statement: sql.Composed
+    connection: psycopg.Connection[tuple[object, ...]], question: LiteralString, name: str, statement: LiteralString
 ) -> None:
-    if connection.execute(question.encode(), [name]).fetchone() is None:
+    if connection.execute(question, [name]).fetchone() is None:
         connection.execute(statement)
 
 
@@ -182,7 +191,9 @@ def _init_data(home: Home, data: Path) -> None:
     command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command = launched_as(home.account, command)
     # It looks at its working directory, which the service user may not be able to enter.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(), cwd=home.postgres.anchor)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=_environment(), cwd=home.postgres.anchor
+    )
     if done.returncode:
         answer = (done.stderr.strip() or done.stdout.strip() or f"code {done.returncode}").splitlines()[-1]
         raise SetupError(f"PostgreSQL could not make its data folder in {home.postgres}: {answer}")
@@ -194,7 +205,7 @@ def _end_strays(home: Home) -> None:
 
     The files stay when a process cannot be told to be another server's: then PostgreSQL itself judges them.
     """
-    folders = {process: _working_folder(process) for process in psutil.process_iter() if _is_server(process)}
+    folders = {process: _working_folder(process) for process in psutil.process_iter() if _is_ours(process, home)}
     strays = [process for process, folder in folders.items() if folder == str(_data(home))]
     for process in strays:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -207,9 +218,9 @@ def _end_strays(home: Home) -> None:
         (home.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
 
-def _is_server(process: psutil.Process) -> bool:
+def _is_ours(process: psutil.Process, home: Home) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.name() == "postgres"
+        return process.name() == "postgres" and process.username() == home.account.name
     return False
 
 

@@ -47,8 +47,13 @@ def redis_child(settings: Settings) -> Child:
 
 
 def prepare_redis(settings: Settings) -> None:
-    """Copy the bundled program to where the service user can read it, if it is the one that will run."""
+    """Make what the server needs before it starts: its folders, and a readable copy of the bundled program.
+
+    Raises:
+        SetupError: the home cannot be used.
+    """
     home = home_of(settings)
+    home.prepare_servers()
     program = _program(home)
     if home.programs not in program.parents or program.exists():
         return

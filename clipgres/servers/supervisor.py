@@ -19,7 +19,7 @@ STEADY_S = 60
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopping(Exception):  # noqa: N818 - not an error: a person or the system asked for the end
+class Stopping(Exception):
     """Raised out of what the supervisor was doing when Ctrl-C or SIGTERM arrives."""
 
 
@@ -39,13 +39,18 @@ class Supervisor:
 
     The kernel ends a child when the thread that started it ends, and Python handles signals in the main thread.
     `report` gets one line whenever a child stops; `on_change` is called with the running ones whenever one starts.
+    A child that dies is started again after `back_off_s`, doubled with every death, at most 30 s.
     """
 
     def __init__(
-        self, report: Callable[[str], None], on_change: Callable[[list[RunningChild]], None] = lambda _children: None
+        self,
+        report: Callable[[str], None],
+        on_change: Callable[[list[RunningChild]], None] = lambda _children: None,
+        back_off_s: float = 1,
     ) -> None:
         self._report = report
         self._on_change = on_change
+        self._back_off_s = back_off_s
         self._kept: list[_Kept] = []
         self._signals = 0
         self._previous: list[object] = []
@@ -131,9 +136,9 @@ class Supervisor:
         how = describe_exit(running.exit_code())
         if not kept.was_ready and kept.deaths >= MAX_DEATHS_BEFORE_READY:
             raise SetupError(f"{kept.child.name} stopped {kept.deaths} times before it was ready ({how}); {_log(kept)}")
-        wait_s = min(2 ** (kept.deaths - 1), MAX_BACK_OFF_S)
+        wait_s = min(self._back_off_s * 2 ** min(kept.deaths - 1, 10), MAX_BACK_OFF_S)
         kept.running, kept.is_ready, kept.start_at = None, False, time.monotonic() + wait_s
-        self._report(f"{kept.child.name} stopped ({how}): starting it again in {wait_s} s; log: {kept.child.log}")
+        self._report(f"{kept.child.name} stopped ({how}): starting it again in {wait_s:g} s; log: {kept.child.log}")
 
 
 def _log(kept: _Kept) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 import redis
-from clipgres.settings import Settings
 from sqlalchemy import Engine, text
+
+from clipgres.settings import Settings
 
 
 @pytest.mark.parametrize("_turn", [1, 2])

@@ -1,0 +1,185 @@
+"""Search: ours beside the bare pgvector statement, p50 of interleaved runs and recall against arithmetic."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from bench.database import scratch_database
+from clipgres import collections
+from clipgres.collections import Collection
+from clipgres.database import create_engine, driver_connection, libpq_url, transaction
+from clipgres.models import Space
+from clipgres.plans import EF_SEARCH_MIN, INDEX_SQL
+from clipgres.query import QueryVector
+from clipgres.request import parse_request
+from clipgres.search import search
+from clipgres.settings import Settings
+
+Vectors = NDArray[np.float32]
+TOP_K = 10
+
+IMAGES_SQL = text("""
+    INSERT INTO clipgres.image (url, url_key, host, state, width, height)
+    SELECT 'http://example.org/' || n, sha256(n::text::bytea), 'example.org', 'ok', 640, 480
+    FROM generate_series(1, :rows) n
+""")
+CAPTIONS_SQL = text("""
+    INSERT INTO clipgres.caption (image_id, text)
+    SELECT id, 'a caption of ten words or so, number ' || n || ' of image ' || id
+    FROM clipgres.image, generate_series(1, 2) n
+""")
+COPY_SQL = "COPY {items} (key, image_id, metadata, embedding) FROM STDIN"
+BUILD_SQL = "CREATE INDEX {index} ON {items} USING hnsw (embedding halfvec_cosine_ops)"
+
+BARE_SQL = "SELECT key FROM {items} ORDER BY embedding <=> %(query)s LIMIT 10"
+BARE_EXACT_SQL = "SELECT key FROM {items} ORDER BY (embedding <=> %(query)s) + 0 LIMIT 10"
+
+
+@dataclass
+class Way:
+    """One way to search, whose time is told as a multiple of another's; only every `step`-th row may be found."""
+
+    name: str
+    find: Callable[[Vectors], Sequence[str]]
+    beside: str
+    step: int = 1
+    times: list[float] = field(default_factory=list)
+    recalls: list[float] = field(default_factory=list)
+
+    @property
+    def p50_ms(self) -> float:
+        """The median time, in milliseconds."""
+        return statistics.median(self.times) * 1000
+
+
+@click.command()
+@click.option("--rows", default=20_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--dimension", default=512, show_default=True, type=click.IntRange(2, 4_000))
+@click.option("--queries", default=100, show_default=True, type=click.IntRange(5))
+def main(rows: int, dimension: int, queries: int) -> None:
+    """Search: bare pgvector, ours, exact, and under filters."""
+    everything = clustered(rows + queries, dimension)
+    vectors, asked = everything[:rows], everything[rows:]
+    with scratch_database() as url:
+        engine = create_engine(url)
+        collection = fill(engine, vectors)
+        with psycopg.connect(libpq_url(url), autocommit=True, prepare_threshold=0) as bare:
+            register_vector(bare)
+            bare.execute(f"SET hnsw.ef_search = {EF_SEARCH_MIN}")
+            ways = [*bare_ways(bare, collection), *our_ways(engine, collection)]
+            measure(ways, vectors, asked)
+        engine.dispose()
+    show(ways, f"{rows:,} rows of {dimension} dimensions, the ten nearest, {queries} queries")
+
+
+def clustered(count: int, dimension: int) -> Vectors:
+    """Unit vectors around random centres, about 50 to each, as the table holds them."""
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(max(count // 50, 1), dimension)).astype(np.float32)
+    noise = random.normal(size=(count, dimension)).astype(np.float32)
+    vectors = centres[random.integers(0, len(centres), count)] + noise
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float16).astype(np.float32)
+
+
+def fill(engine: Engine, vectors: Vectors) -> Collection:
+    """Make a collection of these vectors with images, captions, metadata and index."""
+    space = Space(model="bench", revision="0" * 40, preprocessing="none", dimension=vectors.shape[1])
+    with transaction(engine) as connection:
+        collection = collections.create(connection, "default", space)
+        connection.execute(IMAGES_SQL, {"rows": len(vectors)})
+        connection.execute(CAPTIONS_SQL)
+        copy_sql = COPY_SQL.format(items=collection.item_table)
+        with driver_connection(connection).cursor().copy(copy_sql) as copy:
+            for n, vector in enumerate(vectors):
+                metadata = json.dumps({"in_1": n % 100 == 0, "in_10": n % 10 == 0, "n": n})
+                copy.write_row((str(n), n + 1, metadata, HalfVector(vector).to_text()))
+        names = {"index": collection.index_name, "items": collection.item_table}
+        connection.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
+        connection.execute(text(BUILD_SQL.format(**names)))
+    with transaction(engine) as connection:
+        connection.execute(text("ANALYZE"))
+    return collection
+
+
+def bare_ways(bare: psycopg.Connection[Any], collection: Collection) -> Iterable[Way]:
+    """What someone would write by hand, prepared, on a connection of its own."""
+    index, exact = (sql.format(items=collection.item_table) for sql in (BARE_SQL, BARE_EXACT_SQL))
+    ours = INDEX_SQL.format(items=collection.item_table, condition="true", scan_limit=TOP_K, limit=TOP_K)
+    ours = str(text(ours).compile(dialect=PGDialect_psycopg(paramstyle="pyformat")))
+
+    def run(sql: str, query: Vectors, **more: Any) -> list[str]:
+        return [row[0] for row in bare.execute(sql.encode(), {"query": HalfVector(query), **more})]
+
+    def statement(query: Vectors) -> list[str]:
+        rows = bare.execute(ours.encode(), {"query": HalfVector(query), "namespace": "", "left_out": []})
+        return [row[1] for row in rows]
+
+    yield Way("bare pgvector, index", lambda query: run(index, query), "bare pgvector, index")
+    yield Way("our statement, with captions", statement, "bare pgvector, index")
+    yield Way("bare pgvector, exact", lambda query: run(exact, query), "bare pgvector, exact")
+    for percent in (1, 10):
+        where = f"""WHERE metadata @> '{{"in_{percent}": true}}'"""
+        filtered = exact.replace("ORDER BY", f"{where} ORDER BY")
+        name = f"bare pgvector, exact on {percent} %"
+        yield Way(name, lambda query, sql=filtered: run(sql, query), name, step=100 // percent)
+
+
+def our_ways(engine: Engine, collection: Collection) -> Iterable[Way]:
+    """The whole of `search`, as the page and the API call it."""
+
+    def ask(query: Vectors, **fields: Any) -> list[str]:
+        request = parse_request({"text": "-", "top_k": TOP_K, **fields})
+        answer = search(engine, request, QueryVector(vector=query), collection, Settings())
+        return [hit.key for hit in answer.hits]
+
+    yield Way("search", ask, "bare pgvector, index")
+    yield Way("search, mode exact", lambda query: ask(query, mode="exact"), "bare pgvector, exact")
+    for percent in (1, 10):
+        condition = {f"in_{percent}": True}
+        yield Way(
+            f"search, filter of {percent} %",
+            lambda query, condition=condition: ask(query, filter=condition),
+            f"bare pgvector, exact on {percent} %",
+            step=100 // percent,
+        )
+
+
+def measure(ways: Sequence[Way], vectors: Vectors, asked: Vectors) -> None:
+    """Ask every query of every way in turn, after a round that only warms up."""
+    for round_, query in enumerate([*asked[:5], *asked]):
+        scores = vectors @ query
+        for way in ways:
+            started = time.perf_counter()
+            found = way.find(query)
+            took = time.perf_counter() - started
+            if round_ >= 5:
+                best = np.argsort(-scores[:: way.step])[:TOP_K] * way.step
+                way.times.append(took)
+                way.recalls.append(len({str(n) for n in best} & set(found)) / TOP_K)
+
+
+def show(ways: Sequence[Way], title: str) -> None:
+    """Print the table."""
+    medians = {way.name: way.p50_ms for way in ways}
+    table = Table("way", "p50 ms", "ratio", "to", "recall@10", title=title)
+    for way in ways:
+        ratio = f"{way.p50_ms / medians[way.beside]:.2f}"
+        table.add_row(way.name, f"{way.p50_ms:.2f}", ratio, way.beside, f"{statistics.mean(way.recalls):.3f}")
+    Console().print(table)

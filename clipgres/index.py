@@ -1,0 +1,127 @@
+"""The HNSW index of a collection: how it stands, when it is worth having, and building it beside reads and writes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import psutil
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
+
+from clipgres.collections import Collection
+from clipgres.database import autocommit
+
+log = logging.getLogger(__name__)
+
+MB = 1_048_576
+DISK_FULL = "53100"
+# Bytes a row takes in the graph while it is built, on top of its vector.
+GRAPH_ROW_BYTES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index stands; one that is there but neither valid nor being built is what a failed build left."""
+
+    name: str
+    is_there: bool
+    is_valid: bool
+    is_building: bool
+    bytes: int
+
+
+STATE_SQL = text("""
+    SELECT i.indisvalid AND i.indisready AS is_valid, pg_relation_size(i.indexrelid) AS bytes,
+           EXISTS (
+               SELECT FROM pg_stat_progress_create_index p
+               WHERE p.index_relid = i.indexrelid AND p.datname = current_database()
+           ) AS is_building
+    FROM pg_index i
+    WHERE i.indexrelid = to_regclass(:name)
+""")
+# The planner's estimate, which a vacuum or ANALYZE keeps; counted only while it is too small to be sure.
+ESTIMATE_SQL = text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:items)")
+COUNT_SQL = "SELECT count(*) FROM (SELECT FROM {items} LIMIT :limit) capped"
+
+# Tried, not waited for: a session that waits for a lock holds a snapshot, which CONCURRENTLY waits for in its turn.
+LOCK_SQL = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 4713))")
+UNLOCK_SQL = text("SELECT pg_advisory_unlock(hashtextextended(:name, 4713))")
+SESSION_SQL = text("""
+    SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false),
+           set_config('maintenance_work_mem', greatest(
+               (SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'), :kilobytes
+           )::text || 'kB', false)
+""")
+ONE_PROCESS_SQL = text("SET max_parallel_maintenance_workers = 0")
+RESET_SQL = text("RESET ALL")
+DROP_SQL = "DROP INDEX CONCURRENTLY IF EXISTS clipgres.{index}"
+BUILD_SQL = "CREATE INDEX CONCURRENTLY {index} ON {items} USING hnsw (embedding halfvec_cosine_ops)"
+ANALYZE_SQL = "ANALYZE {items}"
+
+
+def index_state(connection: Connection, collection: Collection) -> IndexState:
+    """How the collection's index stands."""
+    row = connection.execute(STATE_SQL, {"name": f"clipgres.{collection.index_name}"}).first()
+    if row is None:
+        return IndexState(collection.index_name, False, False, False, 0)
+    return IndexState(collection.index_name, True, row.is_valid, row.is_building, row.bytes)
+
+
+def needs_index(connection: Connection, collection: Collection, index_rows: int) -> bool:
+    """Whether the collection has `index_rows` rows or more and no valid index."""
+    return not index_state(connection, collection).is_valid and _has_rows(connection, collection, index_rows)
+
+
+def build_index(engine: Engine, collection: Collection) -> bool:
+    """Build the index beside reads and writes, in place of what a failed build left; then refresh the statistics.
+
+    Returns False if another session is building it, or it is there already.
+
+    Raises:
+        Unavailable: the server went away, or lacks the memory or disk to build it.
+    """
+    with autocommit(engine) as connection:
+        if not connection.execute(LOCK_SQL, {"name": collection.index_name}).scalar_one():
+            return False
+        try:
+            state = index_state(connection, collection)
+            if state.is_valid or state.is_building:
+                return False
+            _build(connection, collection)
+            return True
+        finally:
+            connection.execute(RESET_SQL)
+            connection.execute(UNLOCK_SQL, {"name": collection.index_name})
+
+
+def _has_rows(connection: Connection, collection: Collection, rows: int) -> bool:
+    if _estimated_rows(connection, collection) >= 2 * rows:
+        return True
+    counted: int = connection.execute(text(COUNT_SQL.format(items=collection.item_table)), {"limit": rows}).scalar_one()
+    return counted >= rows
+
+
+def _estimated_rows(connection: Connection, collection: Collection) -> int:
+    estimate: int = connection.execute(ESTIMATE_SQL, {"items": collection.item_table}).scalar_one()
+    return max(estimate, 0)
+
+
+def _build(connection: Connection, collection: Collection) -> None:
+    names = {"index": collection.index_name, "items": collection.item_table}
+    connection.exec_driver_sql(DROP_SQL.format(**names))
+    connection.exec_driver_sql(ANALYZE_SQL.format(**names))
+    needed = _estimated_rows(connection, collection) * (2 * collection.space.dimension + GRAPH_ROW_BYTES)
+    kilobytes = min(needed, psutil.virtual_memory().total // 8, 4_096 * MB) // 1_024
+    connection.execute(SESSION_SQL, {"kilobytes": kilobytes})
+    try:
+        connection.exec_driver_sql(BUILD_SQL.format(**names))
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != DISK_FULL:
+            raise
+        # Parallel builds need shared memory for the whole graph, of which containers have little.
+        log.warning("the index %s is built by one process: %s", collection.index_name, error.orig)
+        connection.execute(ONE_PROCESS_SQL)
+        connection.exec_driver_sql(DROP_SQL.format(**names))
+        connection.exec_driver_sql(BUILD_SQL.format(**names))
+    connection.exec_driver_sql(ANALYZE_SQL.format(**names))

@@ -1,0 +1,59 @@
+"""What a collection holds and how it stands: counts, sizes, its index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from clipgres.collections import Collection, list_all
+from clipgres.index import IndexState, index_state
+from clipgres.schema import JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionStatistics:
+    """One collection in numbers; sizes in bytes."""
+
+    name: str
+    model: str
+    revision: str
+    dimension: int
+    items: int
+    pending: int
+    leased: int
+    ok: int
+    failed: int
+    table_bytes: int
+    index: IndexState
+    created_at: datetime
+
+
+ITEMS_SQL = "SELECT count(*) FROM {items}"
+JOBS_SQL = text("SELECT status, count(*) AS jobs FROM clipgres.job WHERE collection_id = :collection GROUP BY status")
+SIZE_SQL = text("SELECT pg_table_size(to_regclass(:items))")
+
+
+def collection_statistics(connection: Connection, collection: Collection) -> CollectionStatistics:
+    """Count one collection; exact, so it takes a moment on millions of items."""
+    jobs = {row.status: row.jobs for row in connection.execute(JOBS_SQL, {"collection": collection.id})}
+    return CollectionStatistics(
+        name=collection.name,
+        model=collection.space.model,
+        revision=collection.space.revision,
+        dimension=collection.space.dimension,
+        items=connection.execute(text(ITEMS_SQL.format(items=collection.item_table))).scalar_one(),
+        pending=jobs.get(JobStatus.PENDING, 0),
+        leased=jobs.get(JobStatus.LEASED, 0),
+        ok=jobs.get(JobStatus.OK, 0),
+        failed=jobs.get(JobStatus.FAILED, 0),
+        table_bytes=connection.execute(SIZE_SQL, {"items": collection.item_table}).scalar_one(),
+        index=index_state(connection, collection),
+        created_at=collection.created_at,
+    )
+
+
+def all_statistics(connection: Connection) -> list[CollectionStatistics]:
+    """Count every collection, by name."""
+    return [collection_statistics(connection, collection) for collection in list_all(connection)]

@@ -1,0 +1,191 @@
+"""The one write of the pipeline: what became of claimed jobs, in a transaction that a lost lease cannot pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from pgvector import HalfVector
+from sqlalchemy import Connection, text
+
+from clipgres.collections import Collection
+from clipgres.database import driver_connection
+from clipgres.encoder import Vectors
+from clipgres.reasons import Reason
+from clipgres.schema import JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What fetching and decoding found of an image that is there; `length` in bytes."""
+
+    http_status: int
+    content_type: str | None
+    etag: str | None
+    length: int
+    width: int
+    height: int
+    sha256: bytes
+    phash: int
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one job: `ok` with its embedding, `failed` for a reason, or `pending` again after `delay_s`.
+
+    `embedding` is float32 [dimension], unit length. An attempt that is not counted leaves the job as it was claimed.
+    """
+
+    image_id: int
+    status: JobStatus
+    reason: Reason | None = None
+    http_status: int | None = None
+    delay_s: float = 0
+    is_counted: bool = True
+    facts: Facts | None = None
+    embedding: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """How many jobs ended or were put off; those of a lost lease were not written at all."""
+
+    ok: int = 0
+    failed: int = 0
+    put_off: int = 0
+    lost: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.ok:,} embedded, {self.failed:,} failed, {self.put_off:,} put off, {self.lost:,} lost to another"
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            ok=self.ok + other.ok,
+            failed=self.failed + other.failed,
+            put_off=self.put_off + other.put_off,
+            lost=self.lost + other.lost,
+        )
+
+
+# Images are locked along with their jobs, in one order: two collections may be writing the same ones.
+HELD_SQL = text("""
+    SELECT j.image_id
+    FROM clipgres.job j
+    JOIN clipgres.image im ON im.id = j.image_id
+    WHERE j.collection_id = :collection AND j.image_id = ANY (:images)
+      AND j.status = 'leased' AND j.lease_token = :token
+    ORDER BY j.image_id
+    FOR NO KEY UPDATE OF j, im
+""")
+
+STAGING_SQL = text("""
+    CREATE TEMP TABLE IF NOT EXISTS outcome (
+        image_id bigint, status text, reason text, http_status smallint, delay_s float8, is_counted boolean,
+        is_alive boolean, content_type text, etag text, bytes bigint, width integer, height integer, sha256 bytea,
+        phash bigint, webp bytea, embedding halfvec
+    ) ON COMMIT DELETE ROWS
+""")
+COPY_SQL = "COPY outcome FROM STDIN (FORMAT BINARY)"
+COPY_TYPES = (
+    "int8", "text", "text", "int2", "float8", "bool",
+    "bool", "text", "text", "int8", "int4", "int4", "bytea",
+    "int8", "bytea", "halfvec",
+)  # fmt: skip
+
+# An image that is there, or that ended for good, is looked at again a month later.
+ALIVE_SQL = text("""
+    UPDATE clipgres.image im
+    SET state = 'ok', reason = NULL, http_status = o.http_status, content_type = o.content_type, etag = o.etag,
+        bytes = o.bytes, width = o.width, height = o.height, sha256 = o.sha256, phash = o.phash,
+        first_seen_alive = coalesce(im.first_seen_alive, now()), last_seen_alive = now(),
+        next_check = now() + interval '30 days'
+    FROM outcome o
+    WHERE im.id = o.image_id AND o.is_alive
+""")
+DEAD_SQL = text("""
+    UPDATE clipgres.image im
+    SET state = 'failed', reason = o.reason, http_status = o.http_status, next_check = now() + interval '30 days'
+    FROM outcome o
+    WHERE im.id = o.image_id AND o.status = 'failed' AND NOT o.is_alive AND o.reason <> 'encoder_failed'
+""")
+THUMBNAIL_SQL = text("""
+    INSERT INTO clipgres.thumbnail (image_id, webp)
+    SELECT image_id, webp FROM outcome WHERE webp IS NOT NULL ORDER BY image_id
+    ON CONFLICT (image_id) DO UPDATE SET webp = excluded.webp
+    WHERE thumbnail.webp IS DISTINCT FROM excluded.webp
+""")
+# An unchanged row is not written again: each update of an item enters the HNSW graph anew.
+ITEM_SQL = """
+    INSERT INTO {items} AS item (namespace, key, image_id, metadata, embedding)
+    SELECT j.namespace, j.key, j.image_id, j.metadata, o.embedding
+    FROM outcome o
+    JOIN clipgres.job j ON j.collection_id = :collection AND j.image_id = o.image_id
+    WHERE o.status = 'ok'
+    ORDER BY j.namespace, j.key
+    ON CONFLICT (namespace, key) DO UPDATE
+    SET image_id = excluded.image_id, metadata = excluded.metadata, embedding = excluded.embedding
+    WHERE (item.image_id, item.metadata, item.embedding)
+       IS DISTINCT FROM (excluded.image_id, excluded.metadata, excluded.embedding)
+"""
+JOB_SQL = text("""
+    UPDATE clipgres.job j
+    SET status = o.status, reason = o.reason, lease_token = NULL, leased_until = NULL,
+        attempts = greatest(j.attempts - CASE WHEN o.is_counted THEN 0 ELSE 1 END, 0),
+        next_attempt_at = now() + make_interval(secs => o.delay_s), updated_at = now()
+    FROM outcome o
+    WHERE j.collection_id = :collection AND j.image_id = o.image_id
+""")
+
+
+def write_outcomes(connection: Connection, collection: Collection, token: UUID, outcomes: Sequence[Outcome]) -> Written:
+    """Record what became of jobs held under `token`, all of it or nothing, in the caller's transaction.
+
+    A job that is no longer held under it, or not there any more, is left alone: its new holder has the word.
+    """
+    by_image = {outcome.image_id: outcome for outcome in outcomes}
+    ours = {"collection": collection.id}
+    rows = connection.execute(HELD_SQL, {**ours, "token": token, "images": list(by_image)})
+    held = [by_image[image_id] for image_id in rows.scalars()]
+    if held:
+        _stage(connection, held)
+        for statement in (ALIVE_SQL, DEAD_SQL, THUMBNAIL_SQL):
+            connection.execute(statement)
+        connection.execute(text(ITEM_SQL.format(items=collection.item_table)), ours)
+        connection.execute(JOB_SQL, ours)
+    count = Counter(outcome.status for outcome in held)
+    return Written(
+        ok=count[JobStatus.OK],
+        failed=count[JobStatus.FAILED],
+        put_off=count[JobStatus.PENDING],
+        lost=len(by_image) - len(held),
+    )
+
+
+def _stage(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    connection.execute(STAGING_SQL)
+    with driver_connection(connection).cursor() as cursor, cursor.copy(COPY_SQL) as copy:
+        copy.set_types(COPY_TYPES)
+        for outcome in outcomes:
+            copy.write_row(_copied(outcome))
+
+
+def _copied(outcome: Outcome) -> tuple[object, ...]:
+    facts = outcome.facts
+    found: tuple[object, ...] = (None,) * 8
+    if facts is not None:
+        size = (facts.length, facts.width, facts.height)
+        found = (facts.content_type, facts.etag, *size, facts.sha256, facts.phash, facts.thumbnail)
+    return (
+        outcome.image_id,
+        outcome.status.value,
+        outcome.reason and outcome.reason.value,
+        facts.http_status if facts else outcome.http_status,
+        outcome.delay_s,
+        outcome.is_counted,
+        facts is not None,
+        *found,
+        None if outcome.embedding is None else HalfVector(outcome.embedding),
+    )

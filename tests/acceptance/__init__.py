@@ -1,0 +1,1 @@
+"""The whole system, run as a person runs it."""

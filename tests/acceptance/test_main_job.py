@@ -1,0 +1,151 @@
+"""URLs in, searchable pictures out: the list of the gallery, searched by text, picture and item from every door."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.acceptance.conftest import Running
+
+pytestmark = pytest.mark.slow
+
+TRIED = 40
+
+
+def post(url: str, document: dict[str, Any]) -> dict[str, Any]:
+    """POST JSON and return the answer's."""
+    response = requests.post(url, json=document, timeout=30)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def name_of(url: str) -> str:
+    """The file of a picture's address."""
+    return url.rsplit("/", 1)[-1]
+
+
+def test_every_url_ends_ok_or_failed_with_a_reason(running: Running) -> None:
+    pictures = len(running.site.pictures)
+    assert (running.added["ok"], running.added["pending"], running.added["leased"]) == (pictures, 0, 0)
+    assert running.added["failed_by_reason"] == {
+        "not_found": running.listed["missing"],
+        "not_an_image": running.listed["html"],
+        "truncated": running.listed["truncated"],
+        "connection_refused": running.listed["refused"],
+    }
+
+
+def test_the_command_line_finds_pictures_by_text(running: Running) -> None:
+    picture = running.site.pictures[0]
+    answer = running.json("search", picture.captions[0], "-k", "10")
+    assert picture.path.name in [name_of(hit["url"]) for hit in answer["hits"]]
+    assert answer["plan"]["found"] == 10
+
+
+def test_http_finds_the_pictures_that_captions_describe(running: Running) -> None:
+    found = 0
+    for picture in running.site.pictures[:TRIED]:
+        answer = post(f"{running.url}/api/search", {"text": picture.captions[0], "top_k": 5})
+        found += picture.path.name in [name_of(hit["url"]) for hit in answer["hits"]]
+    assert found >= 0.8 * TRIED
+
+
+def test_http_finds_a_picture_by_itself(running: Running) -> None:
+    for picture in running.site.pictures[:5]:
+        answer = post(f"{running.url}/api/search", {"image_url": running.site.url("pictures", picture), "top_k": 1})
+        assert name_of(answer["hits"][0]["url"]) == picture.path.name
+        assert answer["hits"][0]["score"] > 0.99
+
+
+def test_the_command_line_finds_a_picture_by_its_file(running: Running) -> None:
+    picture = running.site.pictures[7]
+    answer = running.json("search", "--image", str(picture.path), "-k", "1")
+    assert name_of(answer["hits"][0]["url"]) == picture.path.name
+
+
+def test_more_like_this_leaves_the_item_itself_out(running: Running) -> None:
+    first = post(f"{running.url}/api/search", {"text": "a dog", "top_k": 1})["hits"][0]
+    alike = running.json("search", "--like", first["key"], "-k", "5")["hits"]
+    assert len(alike) == 5
+    assert first["key"] not in [hit["key"] for hit in alike]
+
+
+def test_sql_gives_the_same_answer(running: Running) -> None:
+    text = "a dog"
+    keys = [hit["key"] for hit in post(f"{running.url}/api/search", {"text": text, "top_k": 5})["hits"]]
+    statement = "SELECT key FROM collections.\"default\" ORDER BY embedding <=> clip_text('a dog') LIMIT 5"
+    done = running.run("psql", "-At", "-c", statement)
+    assert done.stdout.decode().split() == keys
+
+
+def test_counts_add_up_in_sql(running: Running) -> None:
+    statement = "SELECT status, coalesce(reason, ''), count(*) FROM clipgres.job GROUP BY 1, 2 ORDER BY 1, 2"
+    done = running.run("psql", "-At", "-F", ",", "-c", statement)
+    counts = [line.split(",") for line in done.stdout.decode().split()]
+    assert sum(int(count) for _, _, count in counts) == running.added["total"]
+    assert {status for status, _, _ in counts} == {"ok", "failed"}
+
+
+def test_a_thumbnail_is_served(running: Running) -> None:
+    hit = post(f"{running.url}/api/search", {"text": "pizza", "top_k": 1})["hits"][0]
+    response = requests.get(running.url + hit["thumbnail"], timeout=10)
+    assert response.headers["Content-Type"] == "image/webp"
+    assert response.content.startswith(b"RIFF")
+
+
+def test_adding_the_list_again_changes_nothing(running: Running, tmp_path: Path) -> None:
+    running.site.write_list(tmp_path / "again.tsv")
+    added = running.json("add", str(tmp_path / "again.tsv"))
+    assert (added["accepted"], added["refused"]) == (0, 0)
+    assert added["merged"] == sum(running.listed.values())
+
+
+def test_one_url_from_stdin_and_one_as_an_argument(running: Running) -> None:
+    url = f"{running.site.url('pictures', running.site.pictures[3])}?one=more"
+    added = running.json("add", url, "--caption", "the same again", "--wait")
+    assert (added["accepted"], added["ok"]) == (1, 1)
+    piped = running.run("add", "-", "--json", input=f"from stdin\t{url}\n".encode())
+    assert json.loads(piped.stdout)["merged"] == 1
+
+
+def test_failures_are_named_and_can_be_tried_again(running: Running) -> None:
+    reasons = {group["reason"]: group["images"] for group in running.json("failures")}
+    assert reasons == running.added["failed_by_reason"]
+    done = running.run("retry", "--reason", "truncated")
+    assert done.stdout.decode() == f"{running.listed['truncated']} pictures will be tried again.\n"
+
+
+def test_the_doctor_finds_nothing_broken(running: Running) -> None:
+    assert [finding for finding in running.json("doctor") if finding["health"] == "broken"] == []
+
+
+def test_a_second_stack_on_the_same_home_is_refused(running: Running) -> None:
+    done = running.run("up", "--port", "0")
+    assert done.returncode == 1
+    assert running.url in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("search",), "text, image, image_url or like"),
+        (("search", "x", "--collection", "nothing"), 'no collection "nothing"'),
+        (("search", "x", "--where", "{"), "--where is not JSON"),
+        (("search", "--like", "no-such-key"), "no-such-key"),
+        (("add", "/no/such/file"), "No such file"),
+        (("status", "999999"), "no batch 999999"),
+    ],
+)
+def test_an_error_is_one_line_with_exit_code_1(running: Running, arguments: tuple[str, ...], says: str) -> None:
+    done = running.run(*arguments)
+    assert done.returncode == 1
+    assert says in done.stderr.decode()
+    assert done.stderr.decode().count("\n") == 1
+
+
+def test_wrong_usage_is_exit_code_2(running: Running) -> None:
+    assert running.run("search", "x", "--min-score", "many").returncode == 2

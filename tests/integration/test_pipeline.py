@@ -1,0 +1,364 @@
+"""The pipeline on a real database and real loopback HTTP: every URL comes to its end, whatever its host does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from clipgres.addresses import AddressPolicy
+from clipgres.collections import Collection
+from clipgres.database import transaction
+from clipgres.encoder import Vectors
+from clipgres.errors import ModelError, TransientImageError
+from clipgres.fetch import Fetched, Fetcher
+from clipgres.preprocess import Pixels
+from clipgres.reasons import Reason
+from clipgres.settings import Settings
+from clipgres.writes import Written
+from sqlalchemy import Engine, text
+from worker.network import Network
+from worker.pipeline import Tools, run
+
+from tests.fakes import FakeEncoder
+from tests.hostile import HostileServer, hostile_server, jpeg
+from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_until
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile_server() as running:
+        yield running
+
+
+@pytest.fixture
+def tools(engine: Engine, settings: Settings) -> Iterator[Tools]:
+    with Fetcher(settings) as fetcher:
+        yield make_tools(engine, settings, fetcher.fetch)
+
+
+@pytest.fixture
+def collection(engine: Engine) -> Collection:
+    return new_collection(engine)
+
+
+def make_tools(engine: Engine, settings: Settings, fetch: Callable[[str], Fetched], **changes: Any) -> Tools:
+    changed = settings.model_copy(update={"fetch_per_host": 16, **changes})
+    network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
+    return Tools(engine=engine, fetch=fetch, network=network, settings=changed)
+
+
+def pictures(server: HostileServer, count: int) -> list[str]:
+    return [server.url(f"picture?{number}") for number in range(count)]
+
+
+def no_network(url: str) -> Fetched:
+    raise TransientImageError(Reason.DNS_FAILED, "no answer")
+
+
+def fetched(body: bytes) -> Fetched:
+    return Fetched(
+        body=body, content_type="image/jpeg", http_status=200, final_url="", etag=None, last_modified=None
+    )
+
+
+class FailingEncoder(FakeEncoder):
+    """Fails on more than `room` pictures at once and on pictures that are all of one colour."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        super().__init__()
+        self.room = room
+
+    def embed(self, prepared: Sequence[Pixels]) -> Vectors:
+        if len(prepared) > self.room:
+            raise MemoryError("out of memory")
+        if any(np.ptp(pixels) == 0 and pixels.max() > 250 for pixels in prepared):
+            raise RuntimeError("CUDA error")
+        return super().embed(prepared)
+
+
+class BrokenEncoder(FakeEncoder):
+    """Cannot be loaded."""
+
+    def embed(self, prepared: Sequence[Pixels]) -> Vectors:
+        raise ModelError("the weights are not here")
+
+
+class BlindEncoder(FakeEncoder):
+    """Gives no vector for dark pictures."""
+
+    def embed(self, prepared: Sequence[Pixels]) -> Vectors:
+        vectors = super().embed(prepared)
+        vectors[[pixels.mean() < 5 for pixels in prepared]] = np.nan
+        return vectors
+
+
+def test_every_url_comes_to_its_end(tools: Tools, collection: Collection, server: HostileServer) -> None:
+    bad = ["404", "410", "403", "html-as-jpeg", "418", "loop"]
+    add_urls(tools.engine, collection, [*pictures(server, 40), *map(server.url, bad)])
+    assert run(collection, FakeEncoder(), tools) == Written(ok=40, failed=6)
+    assert ends(tools.engine, collection) == {
+        "ok": 40, "failed not_found": 1, "failed gone": 1, "failed forbidden": 1, "failed not_an_image": 1,
+        "failed http_status": 1, "failed too_many_redirects": 1,
+    }  # fmt: skip
+    assert items(tools.engine, collection) == 40
+    assert scalar(tools.engine, "SELECT count(*) FROM clipgres.thumbnail") == 40
+
+
+def test_batches_overlap_and_all_of_them_come_through(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    small = make_tools(tools.engine, tools.settings, tools.fetch, batch_images=8, model_batch=4)
+    add_urls(tools.engine, collection, pictures(server, 60))
+    assert run(collection, FakeEncoder(), small).ok == 60
+    assert 0 < server.most_in_hand <= 16
+
+
+def test_a_picture_that_another_collection_fetched_is_not_fetched_again(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    other = new_collection(tools.engine, "other")
+    for each in (collection, other):
+        add_urls(tools.engine, each, pictures(server, 5))
+        run(each, FakeEncoder(), tools)
+    assert len(server.requests) == 5
+    assert items(tools.engine, other) == 5
+
+
+def test_without_thumbnails_it_is_fetched_again(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    bare = make_tools(tools.engine, tools.settings, tools.fetch, thumbnails=False)
+    other = new_collection(tools.engine, "other")
+    for each in (collection, other):
+        add_urls(tools.engine, each, pictures(server, 3))
+        run(each, FakeEncoder(), bare)
+    assert len(server.requests) == 6
+    assert items(tools.engine, other) == 3
+
+
+def test_a_transient_failure_is_tried_again_later(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, [server.url("500")])
+    assert run(collection, FakeEncoder(), tools) == Written(put_off=1)
+    assert ends(tools.engine, collection) == {"pending server_error": 1}
+    wait_s = scalar(tools.engine, "SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM clipgres.job")
+    assert 3 < wait_s < 6.1  # type: ignore[operator]
+
+
+def test_a_transient_failure_ends_after_its_last_attempt(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, [server.url("500")])
+    with transaction(tools.engine) as connection:
+        connection.execute(text("UPDATE clipgres.job SET attempts = 4"))
+    assert run(collection, FakeEncoder(), tools) == Written(failed=1)
+    assert ends(tools.engine, collection) == {"failed server_error": 1}
+
+
+def test_a_host_is_left_alone_for_as_long_as_it_asks(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, [server.url("retry-after?429,600")])
+    run(collection, FakeEncoder(), tools)
+    assert ends(tools.engine, collection) == {"pending rate_limited": 1}
+    assert scalar(tools.engine, "SELECT next_attempt_at > now() + interval '590 s' FROM clipgres.job")
+
+
+def test_without_a_network_nothing_fails(engine: Engine, settings: Settings, collection: Collection) -> None:
+    tools = make_tools(engine, settings, no_network, batch_images=32)
+    add_urls(engine, collection, [f"http://{number}.example.org/a.jpg" for number in range(100)])
+    assert run(collection, FakeEncoder(), tools).failed == 0
+    assert run(collection, FakeEncoder(), tools) == Written()
+    assert scalar(engine, "SELECT array_agg(DISTINCT status || attempts) FROM clipgres.job") == ["pending0"]
+    assert 32 <= ends(engine, collection)["pending dns_failed"] < 100
+
+
+def test_a_held_job_waits_longer_each_time(engine: Engine, settings: Settings, collection: Collection) -> None:
+    tools = make_tools(engine, settings, no_network)
+    add_urls(engine, collection, ["http://example.org/a.jpg"])
+    waits = []
+    for _ in range(3):
+        run(collection, FakeEncoder(), tools)
+        waits.append(
+            scalar(engine, "SELECT round(extract(epoch FROM next_attempt_at - updated_at))::int FROM clipgres.job")
+        )
+        with transaction(engine) as connection:
+            connection.execute(
+                text("UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()")
+            )
+    assert waits == [30, 60, 120]
+
+
+def test_a_dead_network_does_not_hold_up_what_needs_none(
+    engine: Engine, settings: Settings, collection: Collection, server: HostileServer
+) -> None:
+    with Fetcher(settings) as fetcher:
+        tools = make_tools(
+            engine,
+            settings,
+            lambda url: fetcher.fetch(url) if "127.0.0.1" in url else no_network(url),
+            batch_images=16,
+        )
+        add_urls(engine, collection, [f"http://{number}.example.org/a.jpg" for number in range(100)])
+        add_urls(engine, collection, pictures(server, 40))
+        assert run(collection, FakeEncoder(), tools).ok == 40
+    assert ends(engine, collection)["pending"] > 0
+
+
+def test_one_reply_makes_the_failures_of_other_hosts_count(
+    engine: Engine, settings: Settings, collection: Collection
+) -> None:
+    def one_host_lives(url: str) -> Fetched:
+        return fetched(jpeg()) if "alive" in url else no_network(url)
+
+    tools = make_tools(engine, settings, one_host_lives)
+    add_urls(engine, collection, ["http://alive.example.org/a.jpg", "http://dead.example.org/a.jpg"])
+    run(collection, FakeEncoder(), tools)
+    assert scalar(engine, "SELECT sum(attempts) FROM clipgres.job") == 2
+
+
+def test_a_host_that_used_to_answer_is_asked_for_a_witness(
+    engine: Engine, settings: Settings, collection: Collection
+) -> None:
+    is_asked = threading.Event()
+
+    def only_the_old_one(url: str) -> Fetched:
+        if "alive" not in url:
+            return no_network(url)
+        is_asked.set()
+        return fetched(b"")
+
+    tools = make_tools(engine, settings, only_the_old_one)
+    add_urls(engine, collection, ["http://alive.example.org/a.jpg"])
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE clipgres.job SET status = 'ok'"))
+        connection.execute(text("UPDATE clipgres.image SET state = 'ok', next_check = now()"))
+    add_urls(engine, collection, ["http://dead.example.org/a.jpg"])
+    run(collection, FakeEncoder(), tools)
+    assert is_asked.wait(5)
+    assert wait_until(lambda: not tools.network.explains("dead.example.org", Reason.DNS_FAILED))
+
+
+def test_a_hanging_host_does_not_hold_up_the_others(
+    engine: Engine, settings: Settings, collection: Collection, server: HostileServer
+) -> None:
+    patient = settings.model_copy(update={"fetch_read_timeout_s": 4.0, "fetch_total_timeout_s": 4.0})
+    with hostile_server("127.0.0.2") as hanging, Fetcher(patient) as fetcher:
+        tools = make_tools(engine, patient, fetcher.fetch, fetch_threads=8, fetch_per_host=2, batch_images=16)
+        add_urls(engine, collection, [hanging.url(f"hang?{number}") for number in range(6)])
+        add_urls(engine, collection, pictures(server, 40))
+        thread = threading.Thread(target=run, args=(collection, FakeEncoder(), tools))
+        started = time.monotonic()
+        thread.start()
+        assert wait_until(lambda: items(engine, collection) == 40, 4)
+        assert time.monotonic() - started < 4
+        thread.join(30)
+    assert hanging.most_in_hand == 2
+    assert ends(engine, collection) == {"ok": 40, "pending timeout": 6}
+
+
+def test_what_hangs_for_good_is_given_up(engine: Engine, settings: Settings, collection: Collection) -> None:
+    is_over = threading.Event()
+
+    def hang(url: str) -> Fetched:
+        is_over.wait(60)
+        return no_network(url)
+
+    brief = settings.model_copy(update={"fetch_total_timeout_s": 0.1})
+    tools = make_tools(engine, brief, hang, fetch_threads=1)
+    add_urls(engine, collection, ["http://example.org/hangs", "http://example.org/waits"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.pipeline.SLOW_S", 0.5)
+        patch.setattr("worker.pipeline.DECODING_S", 1.0)
+        written = run(collection, FakeEncoder(), tools)
+    is_over.set()
+    assert written == Written(put_off=1)
+    assert ends(engine, collection) == {"pending stuck": 1, "pending": 1}
+    assert scalar(engine, "SELECT array_agg(attempts ORDER BY image_id) FROM clipgres.job") == [1, 0]
+
+
+def test_a_model_short_of_memory_gets_smaller_batches(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, pictures(server, 20))
+    assert run(collection, FailingEncoder(room=3), tools).ok == 20
+
+
+def test_a_picture_the_model_fails_on_fails_alone(engine: Engine, settings: Settings, collection: Collection) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    white = BytesIO()
+    Image.new("RGB", (64, 64), "white").save(white, "PNG")
+    tools = make_tools(engine, settings, lambda url: fetched(white.getvalue() if "white" in url else jpeg()))
+    add_urls(engine, collection, [f"http://example.org/{n}" for n in range(10)] + ["http://example.org/white"])
+    assert run(collection, FailingEncoder(), tools) == Written(ok=10, put_off=1)
+    assert ends(engine, collection) == {"ok": 10, "pending encoder_failed": 1}
+
+
+def test_a_vector_that_is_none_is_never_stored(engine: Engine, settings: Settings, collection: Collection) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    black = BytesIO()
+    Image.new("RGB", (64, 64), "black").save(black, "PNG")
+    tools = make_tools(engine, settings, lambda _url: fetched(black.getvalue()))
+    add_urls(engine, collection, ["http://example.org/black"])
+    run(collection, BlindEncoder(), tools)
+    assert ends(engine, collection) == {"pending encoder_failed": 1}
+    assert items(engine, collection) == 0
+
+
+def test_a_model_that_is_not_there_leaves_the_jobs_as_they_were(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, pictures(server, 20))
+    with pytest.raises(ModelError, match="not here"):
+        run(collection, BrokenEncoder(), tools)
+    assert ends(tools.engine, collection) == {"pending": 20}
+    assert scalar(tools.engine, "SELECT max(attempts) FROM clipgres.job") == 0
+
+
+def test_stopping_gives_back_what_has_not_ended(engine: Engine, settings: Settings, collection: Collection) -> None:
+    stopping = threading.Event()
+
+    def slow(url: str) -> Fetched:
+        time.sleep(0.3)
+        stopping.set()
+        return fetched(jpeg())
+
+    tools = make_tools(engine, settings, slow, fetch_threads=4)
+    add_urls(engine, collection, [f"http://example.org/{number}" for number in range(100)])
+    started = time.monotonic()
+    written = run(collection, FakeEncoder(), tools, is_stopping=stopping.is_set)
+    assert time.monotonic() - started < 6
+    assert 4 <= written.ok < 100
+    assert ends(engine, collection) == {"ok": written.ok, "pending": 100 - written.ok}
+
+
+def test_suspects_are_done_with_nothing_beside_them(
+    tools: Tools, collection: Collection, server: HostileServer
+) -> None:
+    add_urls(tools.engine, collection, pictures(server, 12))
+    with transaction(tools.engine) as connection:
+        connection.execute(text("UPDATE clipgres.job SET reason = 'stuck', attempts = 4 WHERE image_id > 8"))
+    assert run(collection, FakeEncoder(), tools).ok == 12
+
+
+def test_the_lease_is_renewed_while_rows_are_in_hand(engine: Engine, settings: Settings, collection: Collection) -> None:
+    brief = settings.model_copy(update={"lease_s": 1.5})
+
+    def slow(url: str) -> Fetched:
+        time.sleep(3)
+        return fetched(jpeg())
+
+    add_urls(engine, collection, ["http://example.org/a"])
+    assert run(collection, FakeEncoder(), make_tools(engine, brief, slow)) == Written(ok=1)
+    assert scalar(engine, "SELECT attempts FROM clipgres.job") == 1

@@ -1,0 +1,121 @@
+"""The page of one picture, thumbnails, collections, and captions that mean harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from clipgres.settings import Settings
+from tests.web import HTML, Site, site
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "{{7*7}}", '"><script>alert(1)</script>', "{% raw %}", "' onmouseover='x"]
+
+
+@pytest.fixture
+def web(settings: Settings, engine: Engine) -> Site:
+    return site(settings, engine)
+
+
+def test_the_page_of_a_picture(web: Site) -> None:
+    web.add("red", captions=["a red field", "poppies"], key="r", metadata={"year": 2024, "by": "Ada"})
+    page = web.client.get("/items/default/r").text
+    for words in ("a red field", "poppies", "64 × 48 px", "2024", "Ada", "https://pictures.example/default/red.png"):
+        assert words in page
+    assert 'href="/?like=r"' in page
+
+
+@pytest.mark.parametrize(
+    "key", ["a/b", "a//b", "http://x/?y=1#z", "ключ", "a b", "%41", "{{7*7}}", "?", "a&b=c", ".hidden"]
+)
+def test_any_key_has_its_page(web: Site, key: str) -> None:
+    web.add("red", key=key)
+    [hit] = web.client.post("/api/search", json={"text": "red"}).json["hits"]  # type: ignore[index]
+    assert web.client.get(hit["page"]).status_code == 200
+    page = web.client.get("/?q=red").text
+    links = [part.split('"')[0].replace("&amp;", "&") for part in page.split('href="')[1:]]
+    [item] = [link for link in links if link.startswith("/items/")]
+    [like] = [link for link in links if link.startswith("/?like=")]
+    assert web.client.get(item).status_code == 200
+    assert web.client.get(like).status_code == 200
+
+
+def test_the_api_tells_of_an_item(web: Site) -> None:
+    image = web.add("red", key="r", metadata={"year": 2024})
+    item = web.client.get("/api/items/default/r").json
+    assert item and (item["key"], item["caption"], item["metadata"]) == ("r", "a red field", {"year": 2024})
+    assert item["thumbnail"] == f"/thumbnails/{image}"
+
+
+@pytest.mark.parametrize("path", ["/items/default/x", "/items/nowhere/x", "/items/default/%00", "/items/%00/x"])
+def test_an_item_that_is_not_there(web: Site, path: str) -> None:
+    web.add("red")
+    page = web.client.get(path, headers=HTML)
+    assert page.status_code == 404 and "There is nothing here" in page.text
+    assert web.client.get(f"/api{path}").mimetype == "application/problem+json"
+
+
+def test_a_thumbnail_is_kept_by_the_browser(web: Site) -> None:
+    image = web.add("red")
+    first = web.client.get(f"/thumbnails/{image}")
+    assert (first.status_code, first.mimetype) == (200, "image/webp")
+    assert first.data[8:12] == b"WEBP"
+    assert first.cache_control.max_age and first.headers["ETag"]
+    again = web.client.get(f"/thumbnails/{image}", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+BAD_IDS = ["0", "999", "-1", "x", f"{2**63}", "1%00", "../1", "..%2f..%2fetc%2fpasswd", "%2e%2e/healthz", "1.webp"]
+
+
+@pytest.mark.parametrize("image", BAD_IDS)
+def test_a_thumbnail_that_is_not_there(web: Site, image: str) -> None:
+    web.add("red")
+    assert web.client.get(f"/thumbnails/{image}", headers=HTML).status_code == 404
+
+
+@pytest.mark.parametrize("caption", HOSTILE)
+def test_a_hostile_caption_is_text(web: Site, caption: str) -> None:
+    web.add("red", captions=[caption, "another"], key="r", metadata={caption: caption})
+    for page in (web.client.get("/?q=red").text, web.client.get("/items/default/r").text):
+        assert "<img src=x" not in page and "<script>alert" not in page and "onmouseover='x" not in page
+        assert "49" not in page
+        assert (
+            caption.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")[:5].replace('"', "&#34;")[:3]
+            in page
+        )
+
+
+def test_a_hostile_question_is_text(web: Site) -> None:
+    web.add("red")
+    page = web.client.get("/", query_string={"q": '"><script>alert(1)</script>'}).text
+    assert "<script>alert" not in page and "&lt;script&gt;" in page
+
+
+def test_a_link_leads_only_to_the_web(web: Site, engine: Engine) -> None:
+    web.add("red", key="r")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE clipgres.image SET url = 'javascript:alert(1)'")
+    for path in ("/?q=red", "/items/default/r"):
+        assert 'href="javascript:' not in web.client.get(path).text
+
+
+def test_links_elsewhere_tell_nothing_of_us(web: Site) -> None:
+    web.add("red", key="r")
+    for path in ("/?q=red", "/items/default/r"):
+        page = web.client.get(path).text
+        assert page.count('href="https://') == page.count('rel="noopener noreferrer"') > 0
+
+
+def test_the_collections_in_numbers(web: Site) -> None:
+    web.add("red")
+    web.add("blue", name="other")
+    page = web.client.get("/collections").text
+    assert "fake/encoder" in page and 'href="/?collection=other"' in page
+    listed: Any = web.client.get("/api/collections").json
+    assert [(each["name"], each["items"]) for each in listed["collections"]] == [("default", 1), ("other", 1)]
+
+
+def test_without_collections_the_page_says_what_to_do(web: Site) -> None:
+    assert "There are no collections yet" in web.client.get("/collections").text

@@ -1,0 +1,119 @@
+"""JSON for programs, in the names of the design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, BinaryIO, cast
+
+from clipgres.items import find_item
+from flask import Blueprint, Request, request, url_for
+from werkzeug.exceptions import UnsupportedMediaType
+
+from clipgres import batches, failures
+from clipgres.batches import BatchProgress
+from clipgres.collections import DEFAULT
+from clipgres.database import transaction
+from clipgres.errors import BadRequest
+from clipgres.lists import OpenedList, open_rows, open_stream
+from clipgres.statistics import all_statistics
+from webapp.intake import take
+from webapp.params import MAX_ID, from_api, json_body
+from webapp.security import admin_only
+from webapp.services import services
+
+api = Blueprint("api", __name__, url_prefix="/api")
+
+# None of them is a type that a form of another site can send.
+FORMATS = {
+    "text/tab-separated-values": "tsv",
+    "text/csv": "csv",
+    "application/jsonl": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "application/gzip": "auto",
+}
+LISTED_BATCHES = 100
+
+
+@api.post("/search")
+def search() -> dict[str, Any]:
+    """Find pictures by text, picture, address or item."""
+    return services().searcher.search(from_api(request)).to_dict()
+
+
+@api.get("/items/<collection>/<path:key>")
+def item(collection: str, key: str) -> dict[str, Any]:
+    """One item with all that is known of it."""
+    with transaction(services().engine) as connection:
+        return find_item(connection, collection, key, request.args.get("namespace", "")).to_dict()
+
+
+@api.post("/images")
+@admin_only
+def add_images() -> tuple[dict[str, Any], HTTPStatus, dict[str, str]]:
+    """Take a list into a collection (`?collection=`): a JSON list, or a body of TSV, CSV or JSONL, read as it comes."""
+    added, refused = take(services(), request.args.get("collection") or DEFAULT, _opened(request))
+    answer = {
+        "batch": added.batch,
+        "accepted": added.accepted,
+        "merged": added.merged,
+        "refused": [asdict(refusal) for refusal in refused],
+    }
+    return answer, HTTPStatus.ACCEPTED, {"Location": url_for(".batch", batch_id=added.batch)}
+
+
+@api.get("/batches")
+def listing() -> dict[str, Any]:
+    """The latest imports."""
+    with transaction(services().engine) as connection:
+        return {"batches": [_told(each) for each in batches.recent(connection, LISTED_BATCHES)]}
+
+
+@api.get(f"/batches/<int(max={MAX_ID}):batch_id>")
+def batch(batch_id: int) -> dict[str, Any]:
+    """How far one import is, and what failed why."""
+    with transaction(services().engine) as connection:
+        return _told(batches.progress(connection, batch_id))
+
+
+@api.post(f"/batches/<int(max={MAX_ID}):batch_id>/retry")
+@admin_only
+def retry(batch_id: int) -> dict[str, int]:
+    """Try again what failed."""
+    with transaction(services().engine) as connection:
+        batches.progress(connection, batch_id)
+        return {"retried": failures.retry(connection, collection=None, batch=batch_id)}
+
+
+@api.get("/collections")
+def collections() -> dict[str, Any]:
+    """Every collection in numbers."""
+    with transaction(services().engine) as connection:
+        return {"collections": [asdict(each) for each in all_statistics(connection)]}
+
+
+def _told(progress: BatchProgress) -> dict[str, Any]:
+    more = {"left": progress.left, "is_done": progress.is_done, "is_held": progress.is_held, "eta_s": progress.eta_s}
+    return asdict(progress) | more
+
+
+def _opened(request: Request) -> OpenedList:
+    limit = services().settings.caption_max_chars
+    if request.is_json:
+        return open_rows(_rows(json_body(request)), "a JSON list", caption_max_chars=limit)
+    if request.mimetype not in FORMATS:
+        raise UnsupportedMediaType(f"send a list as application/json, {', '.join(FORMATS)}")
+    stream = cast(BinaryIO, request.stream)
+    return open_stream(stream, "an upload", FORMATS[request.mimetype], caption_max_chars=limit)
+
+
+def _rows(body: Any) -> list[Mapping[str, Any]]:
+    """The rows of a JSON list; an address alone is one too."""
+    if not isinstance(body, list):
+        raise BadRequest('send a list, such as [{"url": "https://example.org/dog.jpg", "caption": "a dog"}]')
+    rows = [{"url": entry} if isinstance(entry, str) else entry for entry in body]
+    for place, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise BadRequest(f"entry {place} is neither an object nor an address")
+    return rows

@@ -1,0 +1,39 @@
+"""The filters of the templates: what `clipgres.wording` says, and what only a page needs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from flask import Flask
+from markupsafe import Markup, escape
+
+from clipgres.wording import count, duration, many, plan_line, size
+
+
+def add_filters(app: Flask) -> None:
+    """Let the templates use them."""
+    for function in (count, duration, many, plan_line, size, moment, sentence, web_address, with_code):
+        app.add_template_filter(function)
+
+
+def moment(time: datetime) -> str:
+    """A time in words: 24 Nov 2026, 20:41 UTC."""
+    return f"{time.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def sentence(text: str) -> str:
+    """A message of ours as a sentence: a capital first, a full stop last."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+
+
+def web_address(url: str | None) -> str | None:
+    """The URL when a link may lead there: http and https alone."""
+    return url if url and urlsplit(url).scheme in {"http", "https"} else None
+
+
+def with_code(text: str) -> Markup:
+    """Text in which `this` is code."""
+    code = Markup("<code>{}</code>")
+    parts = text.split("`")
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))

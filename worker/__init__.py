@@ -1,0 +1,1 @@
+"""The Celery worker: claims jobs, downloads and embeds their pictures, and writes what it found."""

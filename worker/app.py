@@ -1,0 +1,52 @@
+"""The Celery application, for `celery -A worker.app worker --pool threads --concurrency 1`.
+
+`app` is made when it is first asked for, so that importing this module does nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+from celery import Celery, signals
+
+from clipgres.endpoints import redis_url
+from clipgres.queue import make_app
+from clipgres.settings import load_settings
+from worker.process import WorkerProcess
+from worker.tasks import register
+
+# At the level INFO each of these writes two lines a message, and there is a message every few seconds.
+CHATTERS = ("celery.worker.strategy", "celery.app.trace")
+
+
+@cache
+def build() -> Celery:
+    """Make the application of this process from the settings of its environment.
+
+    Raises:
+        SetupError: a setting that is wrong.
+    """
+    settings = load_settings()
+    app = make_app(redis_url(settings))
+    process = cache(lambda: WorkerProcess(settings, app))
+    register(app, process)
+
+    def start(sender: Any, **_: object) -> None:
+        for name in CHATTERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        process().start(sender.hostname, sender.controller.concurrency)
+
+    # Weak references to these functions would be gone by the time that Celery calls them.
+    signals.worker_init.connect(lambda **_: process(), weak=False)
+    signals.worker_ready.connect(start, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: process().stop(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: process().close(), weak=False)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return build()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,34 @@
+"""Says in Redis, every few seconds, that this worker is alive and what it has loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from threading import Event
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from clipgres.queue import PRESENCE_TTL_S, WorkerInfo, announce, withdraw
+from worker.outage import Outage
+
+log = logging.getLogger(__name__)
+
+
+def announce_until(stopping: Event, redis: Redis, name: str, slots: int, model: Callable[[], str | None]) -> None:
+    """Announce the worker until told to stop, then take it back; `model` says what is in memory by then."""
+    since = datetime.now(UTC)
+    outage = Outage(log, "the queue")
+    while not stopping.is_set():
+        worker = WorkerInfo(name=name, slots=slots, pid=os.getpid(), since=since, model=model())
+        try:
+            announce(redis, worker)
+            outage.end()
+        except RedisError as error:
+            outage.begin(error)
+        stopping.wait(PRESENCE_TTL_S / 6)
+    with suppress(RedisError):
+        withdraw(redis, name)

@@ -1,0 +1,166 @@
+"""The stages between a claim and its write: a URL becomes the model's input, inputs become vectors in batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore
+from typing import Generic, TypeVar
+
+from clipgres.decode import decode, thumbnail
+from clipgres.encoder import Encoder, Vectors, usable
+from clipgres.errors import ImageError, ModelError, TransientImageError
+from clipgres.fetch import Fetched
+from clipgres.jobs import Claimed
+from clipgres.preprocess import Pixels
+from clipgres.reasons import Reason
+from clipgres.settings import Settings
+from clipgres.writes import Facts
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+HEADER_MAX_CHARS = 200
+# How long the model waits for a batch to fill up while nothing else comes.
+LINGER_S = 0.05
+# So many pictures without one usable vector are the model's fault, not theirs.
+TELLING_BATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The model's input; `facts` are None when the image was known already and came from its thumbnail."""
+
+    pixels: Pixels
+    facts: Facts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A vector, float32 [dimension], or None where the model gave no usable one."""
+
+    vector: Vectors | None
+    facts: Facts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Obtaining:
+    """How pictures are obtained. Big ones are decoded a few at a time, whatever the number of downloads."""
+
+    fetch: Callable[[str], Fetched]
+    encoder: Encoder
+    settings: Settings
+    side: int = 224
+    decoding: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(2 * (os.cpu_count() or 1)))
+
+    def __call__(self, job: Claimed) -> Picture | ImageError:
+        """Get one picture ready for the model, from its thumbnail if there is one; it never raises."""
+        try:
+            if job.thumbnail is not None:
+                with self.decoding:
+                    image = decode(job.thumbnail, self.settings, self.side).image
+                    return Picture(self.encoder.prepare(image), None)
+            fetched = self.fetch(job.url)
+            with self.decoding:
+                return self._picture(fetched)
+        except ImageError as error:
+            return error
+        except Exception:
+            log.exception("a bug met image %d (%s)", job.image_id, job.url)
+            return TransientImageError(Reason.STUCK, "the program failed on it")
+
+    def _picture(self, fetched: Fetched) -> Picture:
+        decoded = decode(fetched.body, self.settings, self.side)
+        facts = Facts(
+            http_status=fetched.http_status,
+            content_type=header_text(fetched.content_type),
+            etag=header_text(fetched.etag),
+            length=len(fetched.body),
+            width=decoded.width,
+            height=decoded.height,
+            sha256=decoded.content_hash,
+            phash=decoded.perceptual_hash,
+            thumbnail=thumbnail(decoded.image) if self.settings.thumbnails else None,
+        )
+        return Picture(self.encoder.prepare(decoded.image), facts)
+
+
+def header_text(value: str | None) -> str | None:
+    """A header as it can be stored: without control characters, cut at 200."""
+    if value is None:
+        return None
+    return "".join(character for character in value if character.isprintable())[:HEADER_MAX_CHARS]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival(Generic[T]):
+    """A picture on its way to the model, with what it belongs to."""
+
+    row: T
+    picture: Picture
+
+
+def embed_arrivals(
+    arrivals: SimpleQueue[Arrival[T] | None],
+    give: Callable[[T, Embedded], None],
+    encoder: Encoder,
+    batch: int,
+) -> None:
+    """Run the model on pictures as they arrive, until None does.
+
+    Raises:
+        ModelError: the model cannot be loaded, or fails on every picture.
+    """
+    for group in batches(arrivals, batch):
+        vectors = embed([arrival.picture.pixels for arrival in group], encoder)
+        for arrival, vector in zip(group, vectors, strict=True):
+            give(arrival.row, Embedded(vector, arrival.picture.facts))
+
+
+def batches(arrivals: SimpleQueue[T | None], size: int) -> Iterator[list[T]]:
+    """Gather what arrives into lists of up to `size`; a list that does not fill up goes on after a short wait."""
+    while (first := arrivals.get()) is not None:
+        group = [first]
+        is_last = False
+        while len(group) < size:
+            try:
+                following = arrivals.get(timeout=LINGER_S)
+            except Empty:
+                break
+            if following is None:
+                is_last = True
+                break
+            group.append(following)
+        yield group
+        if is_last:
+            return
+
+
+def embed(pixels: Sequence[Pixels], encoder: Encoder) -> list[Vectors | None]:
+    """The vectors of prepared pictures, None for one the model gives no usable vector for.
+
+    Raises:
+        ModelError: the model cannot be loaded, or fails on each of several pictures.
+    """
+    vectors = _embed_by_halves(pixels, encoder)
+    if len(vectors) >= TELLING_BATCH and all(vector is None for vector in vectors):
+        raise ModelError(f"the model {encoder.space.model} gives no usable vector for any picture; the log says why")
+    return vectors
+
+
+def _embed_by_halves(pixels: Sequence[Pixels], encoder: Encoder) -> list[Vectors | None]:
+    """A batch the model fails on, for want of memory or because of one picture, is halved until it passes."""
+    try:
+        vectors = encoder.embed(pixels)
+    except ModelError:
+        raise
+    except Exception as error:
+        if len(pixels) == 1:
+            log.warning("the model failed on a picture: %s", error)
+            return [None]
+        middle = len(pixels) // 2
+        return [*_embed_by_halves(pixels[:middle], encoder), *_embed_by_halves(pixels[middle:], encoder)]
+    return [vector if is_usable else None for vector, is_usable in zip(vectors, usable(vectors), strict=True)]
