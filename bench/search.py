@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import click
@@ -18,17 +19,17 @@ from pgvector.psycopg import register_vector
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from bench.database import scratch_database
 from clipgres import collections
 from clipgres.collections import Collection
 from clipgres.database import create_engine, driver_connection, libpq_url, transaction
 from clipgres.models import Space
-from clipgres.plans import EF_SEARCH_MIN, INDEX_SQL
+from clipgres.plans import EF_SEARCH_MIN
 from clipgres.query import QueryVector
 from clipgres.request import parse_request
 from clipgres.search import search
+from clipgres.search_sql import INDEX_SQL
 from clipgres.settings import Settings
 
 Vectors = NDArray[np.float32]
@@ -82,7 +83,7 @@ def main(rows: int, dimension: int, queries: int) -> None:
         with psycopg.connect(libpq_url(url), autocommit=True, prepare_threshold=0) as bare:
             register_vector(bare)
             bare.execute(f"SET hnsw.ef_search = {EF_SEARCH_MIN}")
-            ways = [*bare_ways(bare, collection), *our_ways(engine, collection)]
+            ways = [*bare_ways(bare, engine, collection), *our_ways(engine, collection)]
             measure(ways, vectors, asked)
         engine.dispose()
     show(ways, f"{rows:,} rows of {dimension} dimensions, the ten nearest, {queries} queries")
@@ -118,27 +119,27 @@ def fill(engine: Engine, vectors: Vectors) -> Collection:
     return collection
 
 
-def bare_ways(bare: psycopg.Connection[Any], collection: Collection) -> Iterable[Way]:
+def bare_ways(bare: psycopg.Connection[Any], engine: Engine, collection: Collection) -> Iterable[Way]:
     """What someone would write by hand, prepared, on a connection of its own."""
     index, exact = (sql.format(items=collection.item_table) for sql in (BARE_SQL, BARE_EXACT_SQL))
     ours = INDEX_SQL.format(items=collection.item_table, condition="true", scan_limit=TOP_K, limit=TOP_K)
-    ours = str(text(ours).compile(dialect=PGDialect_psycopg(paramstyle="pyformat")))
+    ours = str(text(ours).compile(engine))
 
-    def run(sql: str, query: Vectors, **more: Any) -> list[str]:
-        return [row[0] for row in bare.execute(sql.encode(), {"query": HalfVector(query), **more})]
+    def run(sql: str, query: Vectors) -> list[str]:
+        return [row[0] for row in bare.execute(sql.encode(), {"query": HalfVector(query)})]
 
     def statement(query: Vectors) -> list[str]:
         rows = bare.execute(ours.encode(), {"query": HalfVector(query), "namespace": "", "left_out": []})
         return [row[1] for row in rows]
 
-    yield Way("bare pgvector, index", lambda query: run(index, query), "bare pgvector, index")
+    yield Way("bare pgvector, index", partial(run, index), "bare pgvector, index")
     yield Way("our statement, with captions", statement, "bare pgvector, index")
-    yield Way("bare pgvector, exact", lambda query: run(exact, query), "bare pgvector, exact")
+    yield Way("bare pgvector, exact", partial(run, exact), "bare pgvector, exact")
     for percent in (1, 10):
         where = f"""WHERE metadata @> '{{"in_{percent}": true}}'"""
         filtered = exact.replace("ORDER BY", f"{where} ORDER BY")
         name = f"bare pgvector, exact on {percent} %"
-        yield Way(name, lambda query, sql=filtered: run(sql, query), name, step=100 // percent)
+        yield Way(name, partial(run, filtered), name, step=100 // percent)
 
 
 def our_ways(engine: Engine, collection: Collection) -> Iterable[Way]:
@@ -150,12 +151,12 @@ def our_ways(engine: Engine, collection: Collection) -> Iterable[Way]:
         return [hit.key for hit in answer.hits]
 
     yield Way("search", ask, "bare pgvector, index")
-    yield Way("search, mode exact", lambda query: ask(query, mode="exact"), "bare pgvector, exact")
+    yield Way("search, mode exact", partial(ask, mode="exact"), "bare pgvector, exact")
     for percent in (1, 10):
         condition = {f"in_{percent}": True}
         yield Way(
             f"search, filter of {percent} %",
-            lambda query, condition=condition: ask(query, filter=condition),
+            partial(ask, filter=condition),
             f"bare pgvector, exact on {percent} %",
             step=100 // percent,
         )

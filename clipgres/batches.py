@@ -62,8 +62,8 @@ class BatchProgress:
 
     @property
     def is_held(self) -> bool:
-        """Whether all that is left waits for the network: nothing moves until it is back."""
-        return self.finished_at is not None and self.left > 0 and self.left == self.held
+        """Whether what is left waits for the network: some of it was tried in vain, and nothing moves until it is back."""
+        return self.finished_at is not None and self.held > 0 and self.rate == 0
 
 
 # `finished` of a batch is the moment when its list was read to the end.

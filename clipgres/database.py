@@ -43,7 +43,9 @@ def sqlalchemy_url(database_url: str) -> URL:
 def libpq_url(database_url: str) -> str:
     """The same address as `psql` and `pg_dump` take it, the password in clear."""
     url = sqlalchemy_url(database_url).set(drivername="postgresql")
-    return url.render_as_string(hide_password=False)
+    address, mark, query = url.render_as_string(hide_password=False).partition("?")
+    # libpq takes a plus for a plus: a space in a socket's folder is %20 to it.
+    return address + mark + query.replace("+", "%20")
 
 
 def create_engine(

@@ -4,7 +4,7 @@
 
 - All entries of an object must hold; `$and`, `$or` take a list of filters, `$not` one. A bare value means `$eq`.
 - A name that is no column is a key of the item's metadata; `metadata.NAME` is one even where a column has that name.
-- A list in the metadata matches when one of its entries does.
+- A list in the metadata matches when one of its entries does, and captions when one of them does.
 - What is missing (or null) equals nothing and is neither above nor below anything, so `$ne`, `$nin` and `$not` hold
   for it and the others do not; `$exists` asks for it.
 - Numbers compare with numbers, texts with texts, times (ISO 8601; UTC unless they say otherwise) with times.

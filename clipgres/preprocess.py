@@ -44,8 +44,8 @@ class Preprocessing:
         """The uint8 square [side, side, 3] of a picture; most of it runs without the GIL."""
         image = _rgb(image)
         width, height = self._resized(image)
-        # Pillow computes only the part that is kept: 1.4 times as fast as resizing everything and cutting afterwards,
-        # 2.6 times as fast as transformers' processor, and within 6 of 255 of its pixels (mean 0.01).
+        # Pillow computes only the part that is kept: at 640 x 480, 1.4 times as fast as resizing everything and cutting
+        # afterwards, 2.6 times as fast as transformers' processor; within 6 of 255 of its pixels (mean 0.01).
         x, y = (width - self.side) // 2, (height - self.side) // 2
         box = (
             x * image.width / width,
@@ -65,7 +65,7 @@ class Preprocessing:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if "A" not in image.getbands() and image.info.get("transparency") is None:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 

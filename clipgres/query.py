@@ -13,11 +13,12 @@ from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.decode import decode
 from clipgres.encoder.api import unit, usable
+from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest, ImageError, NotFound
 from clipgres.fetch import Fetcher
 from clipgres.request import SearchRequest
 from clipgres.settings import Settings
-from clipgres.text_vectors import EncoderSource, TextVectors, Vector
+from clipgres.text_vectors import TextVectors, Vector
 
 LIKE_SQL = """
     SELECT i.id, i.key, i.embedding
@@ -40,7 +41,7 @@ class QueryVectors:
     """Makes query vectors with these collaborators; safe to share between threads."""
 
     engine: Engine
-    encoders: EncoderSource
+    encoders: Encoders
     texts: TextVectors
     fetcher: Fetcher
     settings: Settings

@@ -14,6 +14,8 @@ from clipgres.filter_values import is_storable
 # More than a model ever reads: what is longer is cut, and the answer says so.
 MAX_TEXT_CHARS = 200_000
 MAX_URL_CHARS = 8_192
+KEY_MAX_CHARS = 1_024
+NAME_MAX_CHARS = 512
 MAX_TOP_K = 10_000
 DEFAULT_TOP_K = 20
 
@@ -24,8 +26,11 @@ def _storable(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-Key = Annotated[Text, Field(min_length=1, max_length=1_024)]
+Storable = AfterValidator(_storable)
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), Storable]
+Url = Annotated[str, Field(max_length=MAX_URL_CHARS), Storable]
+Name = Annotated[str, Field(max_length=NAME_MAX_CHARS), Storable]
+Key = Annotated[str, Field(min_length=1, max_length=KEY_MAX_CHARS), Storable]
 
 
 class Mode(StrEnum):
@@ -41,15 +46,13 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    collection: Text = Field("default", description="name of the collection")
-    text: Text | None = Field(None, max_length=MAX_TEXT_CHARS, description="what the picture shows")
+    collection: Name = Field("default", description="name of the collection")
+    text: Text | None = Field(None, description="what the picture shows")
     image: bytes | None = Field(None, description="a picture's bytes; over HTTP the multipart field `image`")
-    image_url: Text | None = Field(
-        None, max_length=MAX_URL_CHARS, description="address of a picture; fetched as safely as a list's"
-    )
+    image_url: Url | None = Field(None, description="address of a picture; fetched as safely as a list's")
     like: tuple[Key, ...] = Field((), max_length=20, description="keys of items; they themselves are left out")
     filter: dict[str, Any] = Field({}, description="conditions on columns, captions and metadata")
-    namespace: Text = Field("", max_length=512, description="the part of the collection to search")
+    namespace: Name = Field("", description="the part of the collection to search")
     top_k: int = Field(DEFAULT_TOP_K, ge=1, le=MAX_TOP_K, description="how many hits at most")
     min_score: float | None = Field(None, ge=-1, le=1, description="cosine similarity below which hits are hidden")
     mode: Mode = Mode.AUTO
@@ -64,6 +67,7 @@ class SearchRequest(BaseModel):
 WORDS = {
     "dict_type": 'it should be an object, such as {"width": {"$gte": 640}}',
     "tuple_type": "it should be a list",
+    "string_unicode": "it holds half of a surrogate pair",
 }
 
 

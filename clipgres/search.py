@@ -13,13 +13,14 @@ from clipgres import collections
 from clipgres.answer import Answer, Hit, Plan
 from clipgres.collections import Collection
 from clipgres.database import transaction
+from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
 from clipgres.plans import Method, Wanted, find_rows
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import SearchRequest
 from clipgres.settings import Settings
-from clipgres.text_vectors import EncoderSource, TextVectors
+from clipgres.text_vectors import TextVectors
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Searcher:
     """Answers search requests with these collaborators; safe to share between threads."""
 
     engine: Engine
-    encoders: EncoderSource
+    encoders: Encoders
     fetcher: Fetcher
     settings: Settings
 
@@ -69,6 +70,7 @@ def search(
         limit=request.top_k,
         mode=request.mode,
         timeout_ms=settings.search_timeout_ms,
+        max_scan_tuples=settings.search_max_scan_tuples,
     )
     with transaction(engine) as connection:
         found = find_rows(connection, wanted)
@@ -79,8 +81,8 @@ def search(
         index=collection.index_name if found.method in (Method.INDEX, Method.INDEX_THEN_EXACT) else None,
         asked=request.top_k,
         found=len(hits),
-        matched=found.matched,
-        matched_is_exact=found.matched_is_exact,
+        matched=found.matches.count,
+        matched_is_exact=found.matches.is_exact,
         ef_search=found.ef_search,
         capped=found.capped,
         took_ms=round((time.perf_counter() - started) * 1000, 2),

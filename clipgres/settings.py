@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, gt=1)
     index_rows: int = Field(5_000, ge=1, description="rows from which a collection gets its HNSW index")
     search_timeout_ms: int = Field(5_000, ge=1)
+    search_max_scan_tuples: int = Field(20_000, ge=1, description="rows one scan of the index may look at")
 
     @classmethod
     def settings_customise_sources(

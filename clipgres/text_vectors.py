@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from clipgres.database import transaction
-from clipgres.encoder.api import Encoder, usable
+from clipgres.encoder.api import usable
+from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest
 from clipgres.models import Space
 
@@ -37,13 +37,6 @@ KEEP_SQL = text(r"""
 """)
 
 
-class EncoderSource(Protocol):
-    """What hands out the encoder of a space; `Encoders` is one."""
-
-    def of(self, space: Space) -> Encoder:
-        """The encoder of a space."""
-
-
 @dataclass(frozen=True, slots=True)
 class TextVector:
     """The unit vector of a text, float32 [dimension]; `was_cut` when its end did not count."""
@@ -58,7 +51,7 @@ class TextVectors:
     A text that was cut is kept in the process alone, so that what the database holds is known to be whole.
     """
 
-    def __init__(self, engine: Engine, encoders: EncoderSource) -> None:
+    def __init__(self, engine: Engine, encoders: Encoders) -> None:
         self._engine = engine
         self._encoders = encoders
         self._lock = Lock()

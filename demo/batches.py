@@ -74,7 +74,7 @@ def draw_scenes(count: int, weights: tuple[float, float, float], rng: random.Ran
 
 def write(scene: Scene, rng: random.Random) -> tuple[str, Caption]:
     """The text for one picture, now and then short, now and then with a stray word."""
-    said = hint(scene, rng) if rng.random() < 0.15 else describe(scene, rng)
+    said = hint(scene, rng) if rng.random() < 0.3 else describe(scene, rng)
     return (scramble(said.text, rng) if rng.random() < 0.2 else said.text), said
 
 

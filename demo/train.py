@@ -25,7 +25,7 @@ from demo.scenes import COLOUR_NAMES, STYLES, background
 from demo.tokens import MAX_TOKENS, SPECIAL, build_tokenizer
 
 MODEL_DIR = Path(__file__).parent / "tiny-clip"
-WEIGHTS = {"match": 1.0, "image": 1.0, "text": 0.5, "spot": 0.5}
+WEIGHTS = {"match": 1.0, "image": 2.0, "text": 0.5, "spot": 0.5}
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Recipe:
     dimension: int = 512
     text_layers: int = 2
     batch: int = 512
-    steps: int = 2200
+    steps: int = 1400
     warm_up: int = 200
     easy: float = 0.15
     rate: float = 1.5e-3
     decay: float = 0.05
-    smooth: float = 0.998
+    smooth: float = 0.995
     seed: int = 1
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import psycopg
@@ -55,10 +54,9 @@ def nothing_left_running(clean_environment: None) -> Iterator[None]:
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """A folder with a short path that a service user can enter, which pytest's `tmp_path` is not for root."""
-    folder = Path(tempfile.mkdtemp(prefix="clipgres-", dir="/tmp"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
+    with TemporaryDirectory(prefix="clipgres-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -18,8 +18,12 @@ IMAGE_SQL = text("""
     INSERT INTO clipgres.image (url, url_key, host) VALUES (:url, :key, :host)
     ON CONFLICT (url_key) DO UPDATE SET url = excluded.url RETURNING id
 """)
-JOB_SQL = text("INSERT INTO clipgres.job (collection_id, image_id, key) VALUES (:collection, :image, CAST(:image AS text))")
-COUNT_SQL = text("SELECT status, reason, count(*) AS jobs FROM clipgres.job WHERE collection_id = :collection GROUP BY 1, 2")
+JOB_SQL = text(
+    "INSERT INTO clipgres.job (collection_id, image_id, key) VALUES (:collection, :image, CAST(:image AS text))"
+)
+COUNT_SQL = text(
+    "SELECT status, reason, count(*) AS jobs FROM clipgres.job WHERE collection_id = :collection GROUP BY 1, 2"
+)
 
 
 def new_collection(engine: Engine, name: str = "default", space: Space | None = None) -> Collection:
@@ -34,7 +38,9 @@ def add_urls(engine: Engine, collection: Collection, urls: Iterable[str]) -> lis
     with transaction(engine) as connection:
         for url in urls:
             normal = normalise_url(url)
-            image = connection.execute(IMAGE_SQL, {"url": normal.url, "key": normal.key, "host": normal.host}).scalar_one()
+            image = connection.execute(
+                IMAGE_SQL, {"url": normal.url, "key": normal.key, "host": normal.host}
+            ).scalar_one()
             connection.execute(JOB_SQL, {"collection": collection.id, "image": image})
             ids.append(image)
     return ids

@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 IMAGES_SQL = text("""
     INSERT INTO clipgres.image (url, url_key, host, state, width, height, bytes, content_type, last_seen_alive)
-    SELECT 'http://' || host || '/' || n, sha256(n::text::bytea), host, 'ok', 100 + n, 100, 1000 * n, 'image/jpeg', now()
+    SELECT 'http://' || host || '/' || n, sha256(n::text::bytea), host, 'ok', 100 + n, 100, n, 'image/jpeg', now()
     FROM (SELECT n, 'host-' || n % 10 || '.org' AS host FROM generate_series(0, :count - 1) n) made
     ORDER BY n
     RETURNING id
@@ -31,6 +31,7 @@ ITEM_SQL = """
     VALUES (:namespace, :key, :image, CAST(:metadata AS jsonb), CAST(:embedding AS halfvec))
     RETURNING id
 """
+BUILD_SQL = "CREATE INDEX {how} {index} ON {items} USING hnsw (embedding halfvec_cosine_ops)"
 
 
 def small_space(dimension: int = 4) -> Space:
@@ -72,25 +73,26 @@ def put_caption(connection: Connection, image: int, caption: str) -> None:
 
 
 def fill(engine: Engine, collection: Collection, vectors: Array, *, with_images: bool = False) -> None:
-    """Write `vectors`, keys 0, 1, 2 ..., metadata `n` and `group` (0 to 99), and analyse the table."""
+    """Write `vectors`, keys 0, 1, 2 ..., metadata `n` and `group` (n modulo 100), and analyse the table."""
+    copy_sql = f"COPY {collection.item_table} (key, image_id, metadata, embedding) FROM STDIN"
     with transaction(engine) as connection:
         images = put_images(connection, len(vectors)) if with_images else [None] * len(vectors)
-        with driver_connection(connection).cursor().copy(
-            f"COPY {collection.item_table} (key, image_id, metadata, embedding) FROM STDIN"
-        ) as copy:
+        with driver_connection(connection).cursor().copy(copy_sql) as copy:
             for n, vector in enumerate(vectors):
-                copy.write_row((str(n), images[n], json.dumps({"n": n, "group": n % 100}), HalfVector(vector).to_text()))
+                metadata = json.dumps({"n": n, "group": n % 100})
+                copy.write_row((str(n), images[n], metadata, HalfVector(vector).to_text()))
         connection.execute(text(f"ANALYZE {collection.item_table}"))
 
 
 def build_index(engine: Engine, collection: Collection) -> None:
     """Make the collection's HNSW index."""
     with transaction(engine) as connection:
-        connection.execute(
-            text(
-                f"CREATE INDEX {collection.index_name} ON {collection.item_table} USING hnsw (embedding halfvec_cosine_ops)"
-            )
-        )
+        connection.execute(text(BUILD_SQL.format(how="", **index_names(collection))))
+
+
+def index_names(collection: Collection) -> dict[str, str]:
+    """What stands in the statement that makes its index."""
+    return {"index": collection.index_name, "items": collection.item_table}
 
 
 def clustered(count: int, dimension: int, seed: int = 0) -> Array:

@@ -12,11 +12,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import Engine
 
+from clipgres.database import create_engine
 from clipgres.settings import Settings
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
 from webapp import create_app
 
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 HTML = {"Accept": "text/html"}
 
 
@@ -50,6 +52,12 @@ def site(settings: Settings, engine: Engine, **more: Any) -> Site:
     encoder = FakeEncoder()
     app = create_app(settings, engine=engine, encoders=FixedEncoders(encoder), **more)
     return Site(app, app.test_client(), engine, encoder)
+
+
+def offline_site(**more: Any) -> Site:
+    """An application whose database and queue are away."""
+    settings = Settings(database_url=NOWHERE, redis_url="redis://127.0.0.1:1", **more.pop("settings", {}))
+    return site(settings, create_engine(NOWHERE), **more)
 
 
 def picture(colour: str) -> Image.Image:

@@ -18,6 +18,7 @@ from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 from webapp import add, api, batches, health, pages, thumbnails
 from webapp.errors import handle_errors
+from webapp.routing import add_converters
 from webapp.security import csrf, protect
 from webapp.services import NAME, Services
 from webapp.wording import add_filters
@@ -56,7 +57,7 @@ def create_app(
     """
     settings = settings or load_settings()
     app = Flask(__name__)
-    app.url_map.merge_slashes = False  # an item's key may hold several in a row
+    add_converters(app)
     app.json = IsoTimes(app)
     encoders = encoders or Encoders(settings)
     app.extensions[NAME] = Services(

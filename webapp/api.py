@@ -7,7 +7,6 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, BinaryIO, cast
 
-from clipgres.items import find_item
 from flask import Blueprint, Request, request, url_for
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -16,10 +15,12 @@ from clipgres.batches import BatchProgress
 from clipgres.collections import DEFAULT
 from clipgres.database import transaction
 from clipgres.errors import BadRequest
+from clipgres.items import find_item
 from clipgres.lists import OpenedList, open_rows, open_stream
 from clipgres.statistics import all_statistics
 from webapp.intake import take
-from webapp.params import MAX_ID, from_api, json_body
+from webapp.params import from_api, json_body, namespace_of
+from webapp.routing import MAX_ID
 from webapp.security import admin_only
 from webapp.services import services
 
@@ -42,11 +43,14 @@ def search() -> dict[str, Any]:
     return services().searcher.search(from_api(request)).to_dict()
 
 
-@api.get("/items/<collection>/<path:key>")
+@api.get("/items/<collection:collection>/<key:key>")
 def item(collection: str, key: str) -> dict[str, Any]:
     """One item with all that is known of it."""
     with transaction(services().engine) as connection:
-        return find_item(connection, collection, key, request.args.get("namespace", "")).to_dict()
+        found = find_item(connection, collection, key, namespace_of(request))
+    picture = url_for("thumbnails.show", image_id=found.image_id) if found.has_thumbnail else None
+    fields = asdict(found) | {"caption": found.caption, "thumbnail": picture}
+    return {name: value for name, value in fields.items() if name not in {"image_id", "has_thumbnail"}}
 
 
 @api.post("/images")

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from clipgres import failures
 from clipgres.batches import progress, recent, refusals
 from clipgres.database import transaction
-from webapp.params import MAX_ID
+from webapp.routing import MAX_ID
 from webapp.security import admin_only
 from webapp.services import services
 

@@ -6,7 +6,6 @@ from base64 import b64encode
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from clipgres.items import find_item
 from flask import Blueprint, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
@@ -16,11 +15,12 @@ from clipgres.database import transaction
 from clipgres.decode import decode
 from clipgres.decode import thumbnail as make_thumbnail
 from clipgres.errors import UserError
+from clipgres.items import find_item
 from clipgres.model_files import TINY
 from clipgres.request import SearchRequest
 from clipgres.statistics import CollectionStatistics, all_statistics, collection_statistics
 from webapp.errors import problem_of
-from webapp.params import from_page
+from webapp.params import from_page, namespace_of
 from webapp.services import Services, services
 
 pages = Blueprint("pages", __name__)
@@ -60,11 +60,12 @@ def search() -> ResponseReturnValue:
     return response
 
 
-@pages.get("/items/<collection>/<path:key>")
+@pages.get("/items/<collection:collection>/<key:key>")
 def item(collection: str, key: str) -> str:
     """One picture with all that is known of it."""
     with transaction(services().engine) as connection:
-        return render_template("item.html", item=find_item(connection, collection, key), collection=collection)
+        found = find_item(connection, collection, key, namespace_of(request))
+    return render_template("item.html", item=found, collection=collection)
 
 
 @pages.get("/collections")
@@ -108,7 +109,7 @@ def _query_picture(parts: Services, wanted: SearchRequest) -> str | None:
     if not wanted.like:
         return None
     with transaction(parts.engine) as connection:
-        liked = find_item(connection, wanted.collection, wanted.like[0])
+        liked = find_item(connection, wanted.collection, wanted.like[0], wanted.namespace)
     return url_for("thumbnails.show", image_id=liked.image_id) if liked.has_thumbnail else liked.url
 
 

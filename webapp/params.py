@@ -13,7 +13,6 @@ from clipgres.collections import DEFAULT
 from clipgres.errors import BadRequest
 from clipgres.request import SearchRequest, parse_request
 
-MAX_ID = 2**63 - 1
 PAGE_TOP_K = 24
 PAGE_MAX_TOP_K = 500
 ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
@@ -22,7 +21,8 @@ ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 def from_page(request: Request) -> SearchRequest | None:
     """What the search page asks for, or None for its first view.
 
-    The fields are q (a text, or the address of a picture), image, image_url, like, collection, k, and min in percent.
+    The fields are q (a text, or the address of a picture), image, image_url, like, collection, namespace, k, and min
+    in percent.
 
     Raises:
         BadRequest: naming the field that does not fit.
@@ -44,6 +44,7 @@ def from_page(request: Request) -> SearchRequest | None:
         wanted
         | {
             "collection": values.get("collection") or DEFAULT,
+            "namespace": values.get("namespace", ""),
             "top_k": _top_k(values.get("k", "")),
             "min_score": _percent(values.get("min", "")),
         }
@@ -77,6 +78,18 @@ def json_body(request: Request) -> Any:
     return _parse_json(request.get_data(), "the body")
 
 
+def namespace_of(request: Request) -> str:
+    """The namespace that a query string names.
+
+    Raises:
+        BadRequest: it cannot be one.
+    """
+    namespace = request.args.get("namespace", "")
+    if "\0" in namespace:
+        raise BadRequest("namespace: it holds a NUL character", "namespace")
+    return namespace
+
+
 def _form_fields(form: MultiDict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = form.to_dict()
     if "like" in form:
@@ -107,7 +120,9 @@ def _top_k(text: str) -> int:
     if not text:
         return PAGE_TOP_K
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= PAGE_MAX_TOP_K:
-        raise BadRequest(f"k: a whole number from 1 to {PAGE_MAX_TOP_K} is needed, not {text[:40]!r}", "k")
+        raise BadRequest(
+            f"pictures at most (k): a whole number from 1 to {PAGE_MAX_TOP_K} is needed, not {text[:40]!r}", "k"
+        )
     return int(text)
 
 
@@ -116,5 +131,5 @@ def _percent(text: str) -> float | None:
         return None
     number = text.removesuffix("%").strip()
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", number) or float(number) > 100:
-        raise BadRequest(f"min: a similarity from 0 to 100 percent is needed, not {text[:40]!r}", "min")
+        raise BadRequest(f"similarity at least (min): a number from 0 to 100 is needed, not {text[:40]!r}", "min")
     return float(number) / 100

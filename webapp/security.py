@@ -133,7 +133,7 @@ def _has_foreign_origin() -> bool:
     """What an old browser says of itself; a form's Origin is `null` under our referrer policy, but it has its token."""
     origin = request.headers.get("Origin")
     is_form = request.blueprint != "api"
-    return not is_form and origin is not None and urlsplit(origin).netloc != request.host
+    return not is_form and origin is not None and origin.partition("://")[2] != request.host
 
 
 def _limit_body(settings: Settings) -> None:

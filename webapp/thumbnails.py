@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from clipgres.items import thumbnail
 from flask import Blueprint, Response, request
 
 from clipgres.database import transaction
-from webapp.params import MAX_ID
+from clipgres.items import thumbnail
+from webapp.routing import MAX_ID
 from webapp.services import services
 
 thumbnails = Blueprint("thumbnails", __name__)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from flask import Flask
 from markupsafe import Markup, escape
 
+from clipgres.index import IndexState
 from clipgres.wording import count, duration, many, plan_line, size
 
 
 def add_filters(app: Flask) -> None:
     """Let the templates use them."""
-    for function in (count, duration, many, plan_line, size, moment, sentence, web_address, with_code):
+    for function in (count, duration, index_line, many, plan_line, size, moment, sentence, web_address, with_code):
         app.add_template_filter(function)
+
+
+def index_line(index: IndexState) -> str:
+    """How an index stands: HNSW, 4.2 MB."""
+    if index.is_building:
+        return "being built"
+    if not index.is_there:
+        return "none; searched exactly"
+    return f"HNSW, {size(index.bytes)}" if index.is_valid else "broken; searched exactly"
 
 
 def moment(time: datetime) -> str:
@@ -29,7 +38,7 @@ def sentence(text: str) -> str:
 
 def web_address(url: str | None) -> str | None:
     """The URL when a link may lead there: http and https alone."""
-    return url if url and urlsplit(url).scheme in {"http", "https"} else None
+    return url if url and url.lower().startswith(("http://", "https://")) else None
 
 
 def with_code(text: str) -> Markup:

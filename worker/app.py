@@ -11,9 +11,10 @@ from typing import Any
 
 from celery import Celery, signals
 
+from clipgres.encoders import Encoders
 from clipgres.endpoints import redis_url
 from clipgres.queue import make_app
-from clipgres.settings import load_settings
+from clipgres.settings import Settings, load_settings
 from worker.process import WorkerProcess
 from worker.tasks import register
 
@@ -21,16 +22,10 @@ from worker.tasks import register
 CHATTERS = ("celery.worker.strategy", "celery.app.trace")
 
 
-@cache
-def build() -> Celery:
-    """Make the application of this process from the settings of its environment.
-
-    Raises:
-        SetupError: a setting that is wrong.
-    """
-    settings = load_settings()
+def build(settings: Settings, encoders: Encoders) -> Celery:
+    """Make the application of a worker process and tie it to Celery's signals; it connects on first use."""
     app = make_app(redis_url(settings))
-    process = cache(lambda: WorkerProcess(settings, app))
+    process = cache(lambda: WorkerProcess(settings, app, encoders))
     register(app, process)
 
     def start(sender: Any, **_: object) -> None:
@@ -46,7 +41,13 @@ def build() -> Celery:
     return app
 
 
+@cache
+def _app() -> Celery:
+    settings = load_settings()
+    return build(settings, Encoders(settings))
+
+
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return build()
+        return _app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 SWEEP_EVERY_S = 10.0
 MESSAGES_PER_SLOT = 4
+STOP_CHECK_S = 0.5
+FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
 
 LOCK_SQL = text("SELECT pg_try_advisory_lock(hashtextextended('clipgres.feeder', 4714))")
@@ -48,13 +50,13 @@ class Feeder:
     def run(self, stopping: Event) -> None:
         """Feed until told to stop, through restarts of PostgreSQL and Redis."""
         outage = Outage(log, "the database")
-        wait_s = 0.5
+        wait_s = FIRST_WAIT_S
         while not stopping.is_set():
             try:
                 with self._session() as connection:
-                    outage.end()
-                    wait_s = 0.5
-                    self._feed_until(stopping, connection)
+                    for _ in self._rounds(stopping, connection):
+                        outage.end()
+                        wait_s = FIRST_WAIT_S
             except ClipgresError as error:
                 outage.begin(error)
                 stopping.wait(wait_s)
@@ -64,11 +66,14 @@ class Feeder:
     def _session(self) -> Iterator[Connection]:
         """A connection of its own, closed at the end: the lock goes with it."""
         with autocommit(self.engine) as connection:
-            connection.detach()
             connection.execute(LISTEN_SQL)
-            yield connection
+            try:
+                yield connection
+            finally:
+                connection.invalidate()
 
-    def _feed_until(self, stopping: Event, connection: Connection) -> None:
+    def _rounds(self, stopping: Event, connection: Connection) -> Iterator[None]:
+        """Sweep and feed if this is the one feeder, wait for work, again and again; yields after each time."""
         outage = Outage(log, "the queue")
         is_leader = False
         swept_at = float("-inf")
@@ -83,7 +88,8 @@ class Feeder:
                     outage.end()
                 except (RedisError, Unavailable) as error:
                     outage.begin(error)
-            _wait_for_work(connection)
+            _wait_for_work(connection, stopping)
+            yield
 
     def feed(self, connection: Connection) -> None:
         """Top the queue up once."""
@@ -108,7 +114,9 @@ def _sweep(connection: Connection) -> None:
         log.warning("%d jobs came back from a worker that died or lost the database", given_back)
 
 
-def _wait_for_work(connection: Connection) -> None:
+def _wait_for_work(connection: Connection, stopping: Event) -> None:
     """Wait for a nudge, or a few seconds; raises the driver's error once the connection is lost."""
-    for _ in driver_connection(connection).notifies(timeout=LOOK_EVERY_S, stop_after=1):
-        pass
+    look_at = time.monotonic() + LOOK_EVERY_S
+    is_nudged = False
+    while not (is_nudged or stopping.is_set() or time.monotonic() >= look_at):
+        is_nudged = any(True for _ in driver_connection(connection).notifies(timeout=STOP_CHECK_S, stop_after=1))

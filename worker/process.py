@@ -49,7 +49,7 @@ OTHERS_DUE_SQL = text("""
 class WorkerProcess:
     """The collaborators of a process, made once; its methods are what Celery's tasks and signals call."""
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
+    def __init__(self, settings: Settings, app: Celery, encoders: Encoders) -> None:
         self._settings = settings
         self._app = app
         self._stopping = Event()
@@ -58,7 +58,7 @@ class WorkerProcess:
         self._engine = create_engine(database_url(settings), pool_size=CONNECTIONS, name="clipgres worker")
         self._redis = connect_redis(redis_url(settings))
         self._fetcher = Fetcher(settings)
-        self._models = Models(Encoders(settings))
+        self._models = Models(encoders)
         self._tools = Tools(
             engine=self._engine,
             fetch=self._fetcher.fetch,

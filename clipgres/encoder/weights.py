@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from packaging.version import Version
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import CLIPModel
 from transformers.utils import logging as transformers_logging
@@ -45,7 +44,8 @@ def load_weights(files: ModelFiles, home: Path) -> CLIPModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
+        # As broad as this because a configuration or file from outside makes almost anything fail inside.
         raise ModelError(f"the model {files.name} cannot be loaded: {_first_line(error)}") from error
     model: CLIPModel
     model, report = loaded

@@ -11,10 +11,11 @@ import sys
 from contextlib import suppress
 from signal import Signals
 
-import redis
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from clipgres.endpoints import redis_url
+from clipgres.queue import connect_redis, presence_key, withdraw
 from clipgres.servers.child import Child
 from clipgres.servers.home import Home
 from clipgres.settings import PREFIX, Settings
@@ -29,16 +30,17 @@ def worker_child(settings: Settings, home: Home) -> Child:
     """The Celery worker, ready when it says so in Redis under its own name."""
     digest = hashlib.sha256(os.fsencode(home.root)).hexdigest()[:12]
     name = f"up-{digest}@{socket.gethostname()}"
-    queue, key = redis_url(settings), f"clipgres:worker:{name}"
-    options = ("-A", "worker.app:app", "worker", "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO")
+    queue = redis_url(settings)
+    options = ("-A", "worker.app:app", "worker", "--pool", "threads", "--concurrency", "1")
+    alone = ("--loglevel", "INFO", "--without-mingle", "--without-gossip", "--hostname", name)
     return Child(
         name="worker",
-        command=(sys.executable, "-P", "-c", CELERY, *options, "--hostname", name),
+        command=(sys.executable, "-P", "-c", CELERY, *options, *alone),
         log=home.log("worker"),
-        ready=lambda: _key_exists(queue, key),
+        ready=lambda: _is_present(queue, name),
         environment=environment(settings),
-        before_start=lambda: _delete_key(queue, key),
-        ready_timeout_s=900,  # the first start may fetch a model
+        before_start=lambda: _forget(queue, name),
+        ready_timeout_s=120,
         stop_signals=(Signals.SIGTERM, Signals.SIGQUIT),  # warm, then cold
         grace_s=15,
     )
@@ -77,16 +79,16 @@ def reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
 
 
-def _key_exists(url: str, key: str) -> bool:
-    with suppress(redis.RedisError), redis.Redis.from_url(url, socket_timeout=2) as client:
-        return bool(client.exists(key))
+def _is_present(redis_url: str, worker: str) -> bool:
+    with suppress(RedisError), connect_redis(redis_url) as client:
+        return bool(client.exists(presence_key(worker)))
     return False
 
 
-def _delete_key(url: str, key: str) -> None:
-    """Forget that an earlier worker of this name was ready; with Redis away there is nothing to forget."""
-    with suppress(redis.RedisError), redis.Redis.from_url(url, socket_timeout=2) as client:
-        client.delete(key)
+def _forget(redis_url: str, worker: str) -> None:
+    """Take back what an earlier worker of this name said of itself; with Redis away there is nothing to take back."""
+    with suppress(RedisError), connect_redis(redis_url) as client:
+        withdraw(client, worker)
 
 
 def _answers(host: str, port: int) -> bool:

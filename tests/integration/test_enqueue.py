@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, TextClause, event, text
 
 from clipgres import collections
-from clipgres.batches import refusals
+from clipgres.batches import progress, refusals
+from clipgres.chunks import RESOLVE_SQL, STANDING_SQL, create_incoming
 from clipgres.collections import Collection
-from clipgres.database import transaction
+from clipgres.database import create_engine, transaction
 from clipgres.enqueue import Added, enqueue
 from clipgres.errors import Conflict
+from clipgres.failures import retry
 from clipgres.lists import Entry, ListRow, OpenedList, RefusedLine, open_list, open_rows
+from clipgres.servers.postgres import SUPERUSER, embedded_database_url
+from clipgres.settings import Settings
 from tests.adding import add, add_urls, collection_named, query
 
+ROOT = Path(__file__).parents[2]
 URL = "http://a/1.jpg"
 COUNTS = "SELECT lines, accepted, merged, refused, finished IS NOT NULL FROM clipgres.batch ORDER BY id"
 
@@ -232,6 +241,44 @@ def test_a_list_that_was_stopped_again_and_again_comes_to_the_same_counts(
     assert query(engine, "SELECT count(*) FROM clipgres.refused_line") == [12]
 
 
+ADDING_PROGRAM = """
+import sys
+from clipgres import enqueue
+from clipgres.collections import find
+from clipgres.database import create_engine, transaction
+from clipgres.lists import open_list
+
+enqueue.CHUNK_ROWS = 50
+engine = create_engine(sys.argv[1])
+with transaction(engine) as connection:
+    collection = find(connection, "default")
+opened = open_list(sys.argv[2], "tsv", caption_max_chars=100)
+enqueue.enqueue(engine, collection, opened, on_progress=lambda added: print(added.lines, flush=True))
+"""
+
+
+def test_a_list_whose_process_is_killed_comes_to_the_same_counts(
+    engine: Engine, collection: Collection, database_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.tsv"
+    path.write_text("".join(f"dog {n}\thttp://a/{n % 9_000}\n" for n in range(10_000)))
+    for kill_after in (3, 5):
+        command = [sys.executable, "-c", ADDING_PROGRAM, database_url, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+            assert process.stdout is not None
+            for _ in range(kill_after):
+                assert process.stdout.readline()
+            process.kill()
+
+    added = enqueue(engine, collection, open_tsv(path))
+
+    assert added.resumed_at >= 8 * 50
+    assert query(engine, COUNTS) == [(10_000, 9_000, 1_000, 0, True)]
+    assert query(engine, "SELECT count(*), (SELECT count(*) FROM clipgres.caption) FROM clipgres.job") == [
+        (9_000, 10_000)
+    ]
+
+
 def test_a_finished_list_is_a_new_batch_when_added_again(
     engine: Engine, collection: Collection, tmp_path: Path
 ) -> None:
@@ -305,3 +352,39 @@ def test_a_row_needs_no_caption(engine: Engine, collection: Collection) -> None:
 
     assert enqueue(engine, collection, opened).accepted == 1
     assert query(engine, "SELECT count(*) FROM clipgres.caption") == [0]
+
+
+@pytest.mark.parametrize("statement", [RESOLVE_SQL, STANDING_SQL], ids=["resolve", "standing"])
+def test_rows_are_looked_up_by_index_however_many_there_are(
+    engine: Engine, collection: Collection, statement: TextClause
+) -> None:
+    add_urls(engine, collection, *(f"a/{number}" for number in range(2_000)))
+    with transaction(engine) as connection:
+        create_incoming(connection)
+        connection.execute(text("ANALYZE clipgres.image, clipgres.job"))
+        plan = connection.execute(text(f"EXPLAIN {statement.text}"), {"collection": collection.id})
+        lines = "\n".join(plan.scalars())
+
+    assert "Index" in lines
+    assert "Seq Scan on image" not in lines
+    assert "Seq Scan on job" not in lines
+
+
+def become(connection: psycopg.Connection[Any], _record: object, *, role: str) -> None:
+    connection.execute(f"SET SESSION ROLE {role}".encode())
+    connection.commit()
+
+
+@pytest.mark.parametrize("role", ["clipgres_web", "clipgres_worker"])
+def test_the_roles_of_the_parts_may_add_and_retry(
+    engine: Engine, collection: Collection, postgres: Settings, role: str
+) -> None:
+    as_role = create_engine(embedded_database_url(postgres, role=SUPERUSER, database=str(engine.url.database)))
+    event.listen(as_role, "connect", partial(become, role=role))
+
+    added = add(as_role, collection, {"url": URL, "caption": "dog"}, {"url": "x"})
+    with transaction(as_role) as connection:
+        assert connection.execute(text("SELECT current_user")).scalar_one() == role
+        assert progress(connection, added.batch).pending == 1
+        assert retry(connection, collection=collection) == 0
+    as_role.dispose()

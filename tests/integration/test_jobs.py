@@ -26,7 +26,9 @@ def urls(count: int, host: str = "example.org") -> list[str]:
 def expire(engine: Engine) -> int:
     """What a sweep after the end of every lease gives back."""
     with transaction(engine) as connection:
-        connection.execute(text("UPDATE clipgres.job SET leased_until = now() - interval '1 s' WHERE status = 'leased'"))
+        connection.execute(
+            text("UPDATE clipgres.job SET leased_until = now() - interval '1 s' WHERE status = 'leased'")
+        )
         return sweep(connection)
 
 
@@ -88,8 +90,12 @@ def test_claims_of_suspects_get_smaller_until_one_stands_alone(engine: Engine) -
         jobs = claimed(engine, collection, token)
         sizes.append(len(jobs))
         with transaction(engine) as connection:
-            connection.execute(text("UPDATE clipgres.job SET status = 'ok', lease_token = NULL, leased_until = NULL"
-                                    " WHERE status <> 'leased'"))
+            connection.execute(
+                text(
+                    "UPDATE clipgres.job SET status = 'ok', lease_token = NULL, leased_until = NULL"
+                    " WHERE status <> 'leased'"
+                )
+            )
         expire(engine)
     assert sizes == [256, 64, 16, 4, 1]
     assert ends(engine, collection)["failed stuck"] == 1

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import pytest
 from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection
-from clipgres.database import transaction
+from clipgres.database import create_engine, transaction
 from clipgres.encoder import Vectors
 from clipgres.errors import ModelError, TransientImageError
 from clipgres.fetch import Fetched, Fetcher
+from clipgres.jobs import MAX_CLAIMS, sweep
 from clipgres.preprocess import Pixels
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Written
+from PIL import Image
 from sqlalchemy import Engine, text
 from worker.network import Network
 from worker.pipeline import Tools, run
@@ -46,7 +51,7 @@ def collection(engine: Engine) -> Collection:
 
 
 def make_tools(engine: Engine, settings: Settings, fetch: Callable[[str], Fetched], **changes: Any) -> Tools:
-    changed = settings.model_copy(update={"fetch_per_host": 16, **changes})
+    changed = settings.model_copy(update={"fetch_per_host": 16} | changes)
     network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
     return Tools(engine=engine, fetch=fetch, network=network, settings=changed)
 
@@ -60,9 +65,14 @@ def no_network(url: str) -> Fetched:
 
 
 def fetched(body: bytes) -> Fetched:
-    return Fetched(
-        body=body, content_type="image/jpeg", http_status=200, final_url="", etag=None, last_modified=None
-    )
+    return Fetched(body=body, content_type="image/jpeg", http_status=200, final_url="", etag=None, last_modified=None)
+
+
+def plain(colour: str) -> bytes:
+    """A PNG of one colour."""
+    stream = BytesIO()
+    Image.new("RGB", (64, 64), colour).save(stream, "PNG")
+    return stream.getvalue()
 
 
 class FailingEncoder(FakeEncoder):
@@ -128,9 +138,7 @@ def test_a_picture_that_another_collection_fetched_is_not_fetched_again(
     assert items(tools.engine, other) == 5
 
 
-def test_without_thumbnails_it_is_fetched_again(
-    tools: Tools, collection: Collection, server: HostileServer
-) -> None:
+def test_without_thumbnails_it_is_fetched_again(tools: Tools, collection: Collection, server: HostileServer) -> None:
     bare = make_tools(tools.engine, tools.settings, tools.fetch, thumbnails=False)
     other = new_collection(tools.engine, "other")
     for each in (collection, other):
@@ -140,9 +148,7 @@ def test_without_thumbnails_it_is_fetched_again(
     assert items(tools.engine, other) == 3
 
 
-def test_a_transient_failure_is_tried_again_later(
-    tools: Tools, collection: Collection, server: HostileServer
-) -> None:
+def test_a_transient_failure_is_tried_again_later(tools: Tools, collection: Collection, server: HostileServer) -> None:
     add_urls(tools.engine, collection, [server.url("500")])
     assert run(collection, FakeEncoder(), tools) == Written(put_off=1)
     assert ends(tools.engine, collection) == {"pending server_error": 1}
@@ -189,7 +195,9 @@ def test_a_held_job_waits_longer_each_time(engine: Engine, settings: Settings, c
         )
         with transaction(engine) as connection:
             connection.execute(
-                text("UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()")
+                text(
+                    "UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()"
+                )
             )
     assert waits == [30, 60, 120]
 
@@ -247,19 +255,17 @@ def test_a_host_that_used_to_answer_is_asked_for_a_witness(
 def test_a_hanging_host_does_not_hold_up_the_others(
     engine: Engine, settings: Settings, collection: Collection, server: HostileServer
 ) -> None:
-    patient = settings.model_copy(update={"fetch_read_timeout_s": 4.0, "fetch_total_timeout_s": 4.0})
-    with hostile_server("127.0.0.2") as hanging, Fetcher(patient) as fetcher:
-        tools = make_tools(engine, patient, fetcher.fetch, fetch_threads=8, fetch_per_host=2, batch_images=16)
-        add_urls(engine, collection, [hanging.url(f"hang?{number}") for number in range(6)])
+    limits = {"fetch_read_timeout_s": 3.0, "fetch_total_timeout_s": 3.0, "retry_base_s": 100.0, "fetch_per_host": 2}
+    brief = settings.model_copy(update=limits)
+    with hostile_server("127.0.0.2") as hanging, Fetcher(brief) as fetcher:
+        tools = make_tools(engine, brief, fetcher.fetch, fetch_threads=8, batch_images=16, **limits)
+        add_urls(engine, collection, [hanging.url(f"hang?{number}") for number in range(4)])
         add_urls(engine, collection, pictures(server, 40))
         thread = threading.Thread(target=run, args=(collection, FakeEncoder(), tools))
-        started = time.monotonic()
         thread.start()
-        assert wait_until(lambda: items(engine, collection) == 40, 4)
-        assert time.monotonic() - started < 4
-        thread.join(30)
-    assert hanging.most_in_hand == 2
-    assert ends(engine, collection) == {"ok": 40, "pending timeout": 6}
+        assert wait_until(lambda: items(engine, collection) == 40, 2.9)
+        thread.join(20)
+    assert ends(engine, collection) == {"ok": 40, "pending timeout": 4}
 
 
 def test_what_hangs_for_good_is_given_up(engine: Engine, settings: Settings, collection: Collection) -> None:
@@ -290,26 +296,14 @@ def test_a_model_short_of_memory_gets_smaller_batches(
 
 
 def test_a_picture_the_model_fails_on_fails_alone(engine: Engine, settings: Settings, collection: Collection) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
-    white = BytesIO()
-    Image.new("RGB", (64, 64), "white").save(white, "PNG")
-    tools = make_tools(engine, settings, lambda url: fetched(white.getvalue() if "white" in url else jpeg()))
+    tools = make_tools(engine, settings, lambda url: fetched(plain("white") if "white" in url else jpeg()))
     add_urls(engine, collection, [f"http://example.org/{n}" for n in range(10)] + ["http://example.org/white"])
     assert run(collection, FailingEncoder(), tools) == Written(ok=10, put_off=1)
     assert ends(engine, collection) == {"ok": 10, "pending encoder_failed": 1}
 
 
 def test_a_vector_that_is_none_is_never_stored(engine: Engine, settings: Settings, collection: Collection) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
-    black = BytesIO()
-    Image.new("RGB", (64, 64), "black").save(black, "PNG")
-    tools = make_tools(engine, settings, lambda _url: fetched(black.getvalue()))
+    tools = make_tools(engine, settings, lambda _url: fetched(plain("black")))
     add_urls(engine, collection, ["http://example.org/black"])
     run(collection, BlindEncoder(), tools)
     assert ends(engine, collection) == {"pending encoder_failed": 1}
@@ -352,7 +346,9 @@ def test_suspects_are_done_with_nothing_beside_them(
     assert run(collection, FakeEncoder(), tools).ok == 12
 
 
-def test_the_lease_is_renewed_while_rows_are_in_hand(engine: Engine, settings: Settings, collection: Collection) -> None:
+def test_the_lease_is_renewed_while_rows_are_in_hand(
+    engine: Engine, settings: Settings, collection: Collection
+) -> None:
     brief = settings.model_copy(update={"lease_s": 1.5})
 
     def slow(url: str) -> Fetched:
@@ -362,3 +358,36 @@ def test_the_lease_is_renewed_while_rows_are_in_hand(engine: Engine, settings: S
     add_urls(engine, collection, ["http://example.org/a"])
     assert run(collection, FakeEncoder(), make_tools(engine, brief, slow)) == Written(ok=1)
     assert scalar(engine, "SELECT attempts FROM clipgres.job") == 1
+
+
+def work_until_poisoned(database_url: str, settings: Settings, collection: Collection) -> None:
+    """Runs in a process of its own, which the poisonous picture ends."""
+
+    def fetch(url: str) -> Fetched:
+        if "poison" in url:
+            os._exit(1)
+        return fetched(jpeg())
+
+    engine = create_engine(database_url)
+    run(collection, FakeEncoder(), make_tools(engine, settings, fetch, batch_images=16, lease_s=1.1))
+    engine.dispose()
+
+
+def test_a_picture_that_kills_its_worker_ends_alone(
+    engine: Engine, settings: Settings, collection: Collection, database_url: str
+) -> None:
+    names = [f"{number}" for number in range(11)] + ["poison"] + [f"{number}" for number in range(11, 16)]
+    add_urls(engine, collection, [f"http://example.org/{name}" for name in names])
+    deaths = 0
+    while any(end.startswith("pending") for end in ends(engine, collection)) and deaths < 8:
+        process = get_context("spawn").Process(target=work_until_poisoned, args=(database_url, settings, collection))
+        process.start()
+        process.join(30)
+        deaths += process.exitcode == 1
+        with transaction(engine) as connection:
+            connection.execute(
+                text("UPDATE clipgres.job SET leased_until = now() - interval '1 s' WHERE status = 'leased'")
+            )
+            sweep(connection)
+    assert ends(engine, collection) == {"ok": 16, "failed stuck": 1}
+    assert deaths == MAX_CLAIMS

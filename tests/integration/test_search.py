@@ -7,31 +7,62 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from clipgres.answer import Answer
 from clipgres.collections import Collection
-from clipgres.database import transaction
+from clipgres.database import autocommit, transaction
 from clipgres.errors import BadRequest, Unavailable
 from clipgres.filters import compile_filter
-from clipgres.plans import EXACT_SQL, INDEX_SQL
+from clipgres.plans import EXACT_FILTER_ROWS, Wanted
 from clipgres.query import QueryVector
-from clipgres.request import parse_request
+from clipgres.request import Mode, parse_request
 from clipgres.search import search
+from clipgres.search_sql import EXACT_SQL, INDEX_SQL, SETTINGS_SQL
 from clipgres.settings import Settings
-from tests.vectors import Array, build_index, clustered, fill, make_collection, nearest, put, put_caption, put_images
+from tests.vectors import (
+    BUILD_SQL,
+    Array,
+    build_index,
+    clustered,
+    fill,
+    index_names,
+    make_collection,
+    nearest,
+    put,
+    put_caption,
+    put_images,
+)
 
 DIMENSION = 32
 
 
-def ask(engine: Engine, collection: Collection, vector: Array | list[float], **fields: Any) -> Answer:
+def ask(
+    engine: Engine,
+    collection: Collection,
+    vector: Array | list[float],
+    *,
+    left_out: list[int] | None = None,
+    settings: Settings | None = None,
+    **fields: Any,
+) -> Answer:
     """Search for a vector."""
     request = parse_request({"text": "-", **fields})
-    query = QueryVector(vector=np.asarray(vector, np.float32))
-    return search(engine, request, query, collection, Settings())
+    query = QueryVector(vector=np.asarray(vector, np.float32), left_out=left_out or [])
+    return search(engine, request, query, collection, settings or Settings())
 
 
 def keys(answer: Answer) -> list[str]:
+    """What was found, in order."""
     return [hit.key for hit in answer.hits]
+
+
+def recall(engine: Engine, collection: Collection, vectors: Array, **fields: Any) -> float:
+    """How much of the true ten nearest is found, over twenty queries."""
+    queries = clustered(20, vectors.shape[1], seed=1)
+    answers = [ask(engine, collection, query, top_k=10, **fields) for query in queries]
+    hits = [set(keys(answer)) & set(nearest(vectors, q, 10)) for q, answer in zip(queries, answers, strict=True)]
+    return sum(map(len, hits)) / 200
 
 
 def test_an_empty_collection_answers_nothing(engine: Engine) -> None:
@@ -44,3 +75,265 @@ def test_exact_search_is_what_arithmetic_says(engine: Engine) -> None:
     fill(engine, collection, vectors)
     for query in clustered(10, DIMENSION, seed=1):
         assert keys(ask(engine, collection, query, top_k=50)) == nearest(vectors, query, 50)
+
+
+def test_the_score_is_the_cosine(engine: Engine) -> None:
+    collection = make_collection(engine)
+    with transaction(engine) as connection:
+        for key, vector in {"same": [2, 0, 0, 0], "aside": [0, 1, 0, 0], "against": [-1, 0, 0, 0]}.items():
+            put(connection, collection, key, vector)
+    answer = ask(engine, collection, [1, 0, 0, 0])
+    assert [(hit.key, hit.score) for hit in answer.hits] == [("same", 1.0), ("aside", 0.0), ("against", -1.0)]
+
+
+def test_rows_at_one_distance_come_in_the_order_they_were_made(engine: Engine) -> None:
+    collection = make_collection(engine)
+    with transaction(engine) as connection:
+        for n in range(30):
+            put(connection, collection, str(n), [1, 0, 0, 0])
+    assert keys(ask(engine, collection, [1, 1, 0, 0], top_k=30)) == [str(n) for n in range(30)]
+
+
+def test_a_hit_carries_captions_picture_and_metadata(engine: Engine) -> None:
+    collection = make_collection(engine)
+    with transaction(engine) as connection:
+        image = put_images(connection, 1)[0]
+        for caption in ("two dogs", "a beach"):
+            put_caption(connection, image, caption)
+        connection.execute(text("INSERT INTO clipgres.thumbnail VALUES (:id, 'x')"), {"id": image})
+        put(connection, collection, "seen", [1, 0, 0, 0], image=image, metadata={"year": 1957})
+        put(connection, collection, "plain", [0, 1, 0, 0])
+    seen, plain = ask(engine, collection, [1, 0, 0, 0]).hits
+    assert (seen.caption, seen.captions, seen.url) == ("two dogs", ["two dogs", "a beach"], "http://host-0.org/0")
+    assert (seen.width, seen.height, seen.host, seen.image_id) == (100, 100, "host-0.org", image)
+    assert (seen.metadata, seen.has_thumbnail) == ({"year": 1957}, True)
+    assert (plain.caption, plain.captions, plain.url, plain.image_id, plain.has_thumbnail) == (
+        None,
+        [],
+        None,
+        None,
+        False,
+    )
+
+
+def test_the_index_finds_nearly_all_and_the_plan_names_it(engine: Engine) -> None:
+    collection, vectors = make_collection(engine, DIMENSION), clustered(5_000, DIMENSION)
+    fill(engine, collection, vectors)
+    build_index(engine, collection)
+    assert recall(engine, collection, vectors) >= 0.95
+    plan = ask(engine, collection, vectors[0], top_k=10).plan
+    assert (plan.method, plan.index, plan.asked, plan.found) == ("index", collection.index_name, 10, 10)
+    assert (plan.matched, plan.matched_is_exact, plan.capped) == (5_000, True, False)
+    assert plan.ef_search and plan.took_ms > 0
+    assert recall(engine, collection, vectors, mode="exact") == 1.0
+
+
+@pytest.fixture
+def indexed(engine: Engine) -> tuple[Collection, Array]:
+    """A collection of 1,000 rows with images and an index."""
+    collection, vectors = make_collection(engine, DIMENSION), clustered(1_000, DIMENSION)
+    fill(engine, collection, vectors, with_images=True)
+    build_index(engine, collection)
+    return collection, vectors
+
+
+def test_a_narrow_filter_gives_every_row_there_is(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, vectors = indexed
+    matching = np.arange(len(vectors)) % 100 == 7
+    for query in clustered(20, DIMENSION, seed=1):
+        answer = ask(engine, collection, query, top_k=20, filter={"group": 7})
+        assert keys(answer) == nearest(vectors, query, 20, among=matching)
+        assert (answer.plan.method, answer.plan.found, answer.plan.matched) == ("exact on filter", 10, 10)
+
+
+def test_a_filter_forced_on_the_index_may_come_back_short_and_says_so(
+    engine: Engine, indexed: tuple[Collection, Array]
+) -> None:
+    collection, vectors = indexed
+    far = {"key": {"$in": nearest(vectors, -vectors[0], 3)}}
+    with transaction(engine) as connection:
+        connection.execute(text(f"DELETE FROM {collection.item_table} WHERE key = '500'"))
+    answer = ask(engine, collection, vectors[0], filter={"group": 0}, mode="index")
+    assert set(keys(answer)) <= {str(n) for n in range(0, 1_000, 100)}
+    assert answer.plan.capped is (answer.plan.found < 9)
+    assert set(keys(ask(engine, collection, vectors[0], filter=far, mode="index"))) <= set(far["key"]["$in"])
+
+
+@pytest.mark.parametrize("top_k", [1, 40, 999, 1_000])
+def test_the_index_gives_as_many_as_are_asked_for(
+    engine: Engine, indexed: tuple[Collection, Array], top_k: int
+) -> None:
+    collection, vectors = indexed
+    plan = ask(engine, collection, vectors[3], top_k=top_k).plan
+    assert (plan.found, plan.capped) == (top_k, False)
+
+
+def test_more_than_the_index_can_give_is_found_exactly(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, vectors = indexed
+    answer = ask(engine, collection, vectors[3], top_k=10_000)
+    assert keys(answer) == nearest(vectors, vectors[3], 1_000)
+    assert (answer.plan.method, answer.plan.index, answer.plan.asked) == ("exact", None, 10_000)
+
+
+@pytest.mark.parametrize("mode", ["index", "exact"])
+def test_items_to_be_like_are_left_out_and_not_missed(
+    engine: Engine, indexed: tuple[Collection, Array], mode: str
+) -> None:
+    collection, vectors = indexed
+    with transaction(engine) as connection:
+        id_ = connection.execute(text(f"SELECT id FROM {collection.item_table} WHERE key = '5'")).scalar_one()
+    answer = ask(engine, collection, vectors[5], left_out=[id_], top_k=10, mode=mode)
+    assert keys(answer) == nearest(vectors, vectors[5], 11)[1:]
+
+
+def test_hits_below_the_threshold_are_hidden_and_counted(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, vectors = indexed
+    every = ask(engine, collection, vectors[5], top_k=50)
+    threshold = every.hits[9].score
+    answer = ask(engine, collection, vectors[5], top_k=50, min_score=threshold)
+    assert (keys(answer), answer.hidden, answer.plan.found) == (keys(every)[:10], 40, 50)
+
+
+def test_the_index_cannot_be_asked_for_where_there_is_none(engine: Engine) -> None:
+    with pytest.raises(BadRequest, match='collection "default" has no finished index') as refused:
+        ask(engine, make_collection(engine), [1, 0, 0, 0], mode="index")
+    assert refused.value.field == "mode"
+
+
+def test_an_index_whose_making_was_cut_short_is_not_used(engine: Engine) -> None:
+    collection = make_collection(engine)
+    with engine.connect() as writer, autocommit(engine) as builder:
+        put(writer, collection, "held", [1, 0, 0, 0])
+        builder.execute(text("SET lock_timeout = '50ms'"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            builder.execute(text(BUILD_SQL.format(how="CONCURRENTLY", **index_names(collection))))
+        builder.execute(text("RESET lock_timeout"))
+        left = text("SELECT indisvalid FROM pg_index WHERE indexrelid = CAST(:name AS regclass)")
+        assert builder.execute(left, {"name": f"clipgres.{collection.index_name}"}).scalar_one() is False
+        writer.commit()
+    answer = ask(engine, collection, [1, 0, 0, 0])
+    assert (keys(answer), answer.plan.method) == (["held"], "exact")
+
+
+@pytest.mark.parametrize("mode", ["auto", "exact", "index"])
+def test_namespaces_do_not_see_each_other(engine: Engine, indexed: tuple[Collection, Array], mode: str) -> None:
+    collection, vectors = indexed
+    with transaction(engine) as connection:
+        for n in range(5):
+            put(connection, collection, str(n), vectors[0].tolist(), namespace="mine")
+    assert len(ask(engine, collection, vectors[0], namespace="mine", mode=mode).hits) <= 5
+    assert set(keys(ask(engine, collection, vectors[0], namespace="mine"))) == {"0", "1", "2", "3", "4"}
+    assert keys(ask(engine, collection, vectors[0], top_k=3, mode=mode)) == nearest(vectors, vectors[0], 3)
+    assert ask(engine, collection, vectors[0], namespace="none", mode=mode).hits == []
+
+
+def test_a_small_namespace_is_searched_like_a_narrow_filter(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, vectors = indexed
+    with transaction(engine) as connection:
+        put(connection, collection, "far", (-vectors[0]).tolist(), namespace="mine")
+    answer = ask(engine, collection, vectors[0], namespace="mine")
+    assert (keys(answer), answer.plan.method, answer.plan.matched) == (["far"], "exact on filter", 1)
+
+
+SLEEPY_SQL = """
+    CREATE FUNCTION may_see(key text, sleepy text) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN IF key = sleepy THEN PERFORM pg_sleep(10); END IF; RETURN true; END $$;
+    CREATE POLICY sleepy ON {items} USING (may_see(key, '{key}'));
+    ALTER TABLE {items} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+"""
+
+
+def test_wide_filters_use_the_index_and_what_it_misses_is_found_exactly(engine: Engine) -> None:
+    vectors = clustered(EXACT_FILTER_ROWS + 2_000, 8)
+    collection = make_collection(engine, 8)
+    fill(engine, collection, vectors)
+    build_index(engine, collection)
+    query = vectors[0]
+
+    answer = ask(engine, collection, query, filter={"n": {"$gte": 1_000}})
+    assert (answer.plan.method, answer.plan.found, answer.plan.matched_is_exact) == ("index", 20, False)
+    assert answer.plan.matched and answer.plan.matched > EXACT_FILTER_ROWS
+    assert ask(engine, collection, query).plan.matched == len(vectors)
+
+    # What was deleted stays in the graph until a vacuum, and is all that a short scan meets.
+    gone = nearest(vectors, query, 8_000)
+    rest = ~np.isin(np.arange(len(vectors)), [int(key) for key in gone])
+    with transaction(engine) as connection:
+        connection.execute(text(f"DELETE FROM {collection.item_table} WHERE key = ANY (:gone)"), {"gone": gone})
+    short = Settings(search_max_scan_tuples=1, search_timeout_ms=1_000)
+    answer = ask(engine, collection, query, settings=short)
+    assert (answer.plan.method, answer.plan.capped) == ("index, then exact", False)
+    assert keys(answer) == nearest(vectors, query, 20, among=rest)
+
+    # An exact search that does not end in time leaves what the index gave, and says so.
+    with transaction(engine) as connection:
+        farthest = nearest(vectors, -query, 1)[0]
+        connection.exec_driver_sql(SLEEPY_SQL.format(items=collection.item_table, key=farthest))
+    answer = ask(engine, collection, query, settings=short)
+    assert (answer.plan.method, answer.plan.capped) == ("index", True)
+    assert answer.plan.found < 20
+
+
+def test_a_search_that_takes_too_long_is_ended(engine: Engine) -> None:
+    collection = make_collection(engine)
+    with transaction(engine) as connection:
+        put(connection, collection, "slow", [1, 0, 0, 0])
+        connection.exec_driver_sql(SLEEPY_SQL.format(items=collection.item_table, key="slow"))
+    with pytest.raises(Unavailable, match="took longer"):
+        ask(engine, collection, [1, 0, 0, 0], settings=Settings(search_timeout_ms=50))
+
+
+def test_settings_end_with_the_search(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, vectors = indexed
+    with engine.connect() as connection:
+        before = connection.execute(text("SELECT name, setting FROM pg_settings ORDER BY name")).all()
+    ask(engine, collection, vectors[0])
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT pid FROM pg_stat_activity WHERE pid = pg_backend_pid()")).scalar_one()
+        assert connection.execute(text("SELECT name, setting FROM pg_settings ORDER BY name")).all() == before
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"group": 7},
+    {"width": {"$gte": 500}, "host": "host-1.org"},
+    {"caption": {"$match": "dog -cat"}},
+    {"$or": [{"n": {"$lt": 10}}, {"$not": {"aspect": {"$lt": 3}}}]},
+]
+
+
+def explain(engine: Engine, collection: Collection, statement: str, conditions: dict[str, Any], *, index: bool) -> str:
+    """The plan of a statement, under the settings that search gives it."""
+    wanted = Wanted(
+        collection=collection,
+        query=QueryVector(vector=clustered(1, DIMENSION)[0]),
+        condition=compile_filter(conditions),
+        namespace="",
+        limit=20,
+        mode=Mode.AUTO,
+        timeout_ms=5_000,
+        max_scan_tuples=20_000,
+    )
+    settings = {"timeout_ms": "5000", "plan_cache_mode": "auto", "max_scan_tuples": "20000", "ef_search": "200"}
+    with transaction(engine) as connection:
+        connection.execute(SETTINGS_SQL, {**settings, "enable_seqscan": "off" if index else "on"})
+        rows = connection.execute(wanted.statement("EXPLAIN " + statement), wanted.parameters).scalars()
+        return "\n".join(rows)
+
+
+def test_the_index_plan_scans_the_index_and_joins_captions_after(
+    engine: Engine, indexed: tuple[Collection, Array]
+) -> None:
+    collection, _ = indexed
+    for conditions in FILTERS:
+        plan = explain(engine, collection, INDEX_SQL, conditions, index=True)
+        assert f"Index Scan using {collection.index_name}" in plan
+        assert "Seq Scan" not in plan
+        assert plan.index(collection.index_name) < plan.rindex("caption_image_id_text_key_key")
+
+
+def test_the_exact_plan_leaves_the_index_alone(engine: Engine, indexed: tuple[Collection, Array]) -> None:
+    collection, _ = indexed
+    for conditions in FILTERS:
+        assert collection.index_name not in explain(engine, collection, EXACT_SQL, conditions, index=True)
+        assert collection.index_name not in explain(engine, collection, EXACT_SQL, conditions, index=False)

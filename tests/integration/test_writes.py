@@ -35,9 +35,7 @@ def failed(image: int, reason: Reason = Reason.NOT_FOUND) -> Outcome:
 
 
 def put_off(image: int, *, is_counted: bool = True) -> Outcome:
-    return Outcome(
-        image_id=image, status=JobStatus.PENDING, reason=Reason.TIMEOUT, delay_s=60, is_counted=is_counted
-    )
+    return Outcome(image_id=image, status=JobStatus.PENDING, reason=Reason.TIMEOUT, delay_s=60, is_counted=is_counted)
 
 
 def claim_urls(engine: Engine, collection: Collection, count: int) -> tuple[list[int], UUID]:
@@ -68,7 +66,14 @@ def test_an_image_keeps_what_was_found(engine: Engine) -> None:
     write(engine, collection, token, ok(image))
     with transaction(engine) as connection:
         row = connection.execute(text("SELECT * FROM clipgres.image")).one()
-    assert (row.state, row.is_valid, row.http_status, row.bytes, row.width, row.height) == ("ok", True, 200, 123, 64, 48)
+    assert (row.state, row.is_valid, row.http_status, row.bytes, row.width, row.height) == (
+        "ok",
+        True,
+        200,
+        123,
+        64,
+        48,
+    )
     assert (row.phash, row.sha256, row.etag, row.content_type) == (-5, b"s" * 32, '"e"', "image/png")
     assert row.last_seen_alive is not None
     assert scalar(engine, "SELECT webp FROM clipgres.thumbnail") == b"webp"

@@ -180,6 +180,25 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
     assert run_python(code, tmp_path).stdout == "[]\n"
 
 
+def test_waiting_threads_sleep_unless_told_otherwise(model: Path, tmp_path: Path) -> None:
+    code = f"""
+import os
+from clipgres.encoder import load_encoder
+load_encoder({str(model)!r})
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    assert run_python(code, tmp_path).stdout == "PASSIVE\n"
+    assert run_python(code, tmp_path, OMP_WAIT_POLICY="ACTIVE").stdout == "ACTIVE\n"
+
+
+def test_the_bundled_model_loads_like_any_other(tmp_path: Path) -> None:
+    tiny = LazyEncoder(Settings(model="tiny-clip", home=tmp_path))
+    assert (tiny.space.model, tiny.space.dimension) == ("tiny-clip", 512)
+    vectors = tiny.text(["a red apple", "a red apple", "three blue fish"])
+    assert vectors[0] @ vectors[1] > 0.999 > vectors[0] @ vectors[2]
+    assert usable(tiny.images(pictures())).all()
+
+
 def test_the_fake_keeps_the_same_promises() -> None:
     fake: Encoder = FakeEncoder()
     red, blue = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")

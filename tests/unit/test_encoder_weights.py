@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CLIPModel
 
 from clipgres.encoder import load_encoder, weights
 from clipgres.errors import ModelError
@@ -42,7 +44,10 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_bin_gives_the_vectors_of_its_safetensors(model: Path, pickled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_bin_gives_the_vectors_of_its_safetensors(model: Path, pickled: Path, tmp_path: Path, zipped: bool) -> None:
+    tensors = torch.load(pickled / "pytorch_model.bin", weights_only=True)
+    torch.save(tensors, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     ours = load_encoder(str(pickled), home=tmp_path / "home").text(["two dogs"])
     assert np.allclose(ours, load_encoder(str(model)).text(["two dogs"]), atol=1e-6)
 
@@ -105,6 +110,22 @@ def test_nowhere_to_keep_the_conversion_is_said(pickled: Path, tmp_path: Path) -
 def test_cut_off_safetensors_are_refused(model: Path) -> None:
     content = (model / "model.safetensors").read_bytes()
     (model / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match=r"^the model small cannot be loaded: [^\n]+$"):
+        load_encoder(str(model))
+
+
+def test_shards_are_put_together(model: Path, tmp_path: Path) -> None:
+    whole = load_encoder(str(model)).text(["two dogs"])
+    shutil.copytree(model, tmp_path / "shards", ignore=shutil.ignore_patterns("*.safetensors"))
+    CLIPModel.from_pretrained(model).save_pretrained(tmp_path / "shards", max_shard_size="100KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    assert np.allclose(load_encoder(str(tmp_path / "shards")).text(["two dogs"]), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"text_config": {"hidden_size": "wide"}}, {"text_config": 7}])
+def test_a_configuration_that_cannot_be_built_is_one_line(model: Path, change: dict[str, object]) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(ModelError, match=r"^the model small cannot be loaded: [^\n]+$"):
         load_encoder(str(model))
 

@@ -15,7 +15,7 @@ function searchBy(chosen) {
 
 // The options belong to the form for words; the picture is searched under the same ones.
 function submitPicture() {
-  for (const name of ["collection", "k", "min"]) {
+  for (const name of ["collection", "namespace", "k", "min"]) {
     const value = new FormData(words).get(name);
     const field = picture.elements[name] ?? picture.appendChild(Object.assign(document.createElement("input"), { type: "hidden", name }));
     if (value !== null) field.value = value;

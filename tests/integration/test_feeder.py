@@ -1,0 +1,243 @@
+"""The feeder and real Celery workers: what a flush, a kill or a duplicate does to the jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from clipgres.collections import Collection
+from clipgres.database import transaction
+from clipgres.queue import connect_redis, depth, make_app, queued, send_work, workers
+from clipgres.servers.child import RunningChild
+from clipgres.servers.home import home_of
+from clipgres.servers.programs import environment
+from clipgres.servers.redis import embedded_redis_url, prepare_redis, redis_child
+from clipgres.settings import Settings
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import Engine, text
+from worker.feeder import Feeder
+
+from tests.hostile import HostileServer, hostile_server
+from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect_redis(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[Celery]:
+    app = make_app(redis_url)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def feeder(engine: Engine, redis: Redis, app: Celery) -> Feeder:
+    return Feeder(engine=engine, redis=redis, app=app, batch_images=10)
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile_server() as running:
+        yield running
+
+
+@contextmanager
+def feeding(feeder: Feeder) -> Iterator[None]:
+    stopping = threading.Event()
+    thread = threading.Thread(target=feeder.run, args=(stopping,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(10)
+
+
+@contextmanager
+def worker(settings: Settings, log: Path, name: str = "one") -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker in a process of its own, with the fake encoder."""
+    command = [sys.executable, "-m", "celery", "-A", "tests.fake_worker:app", "worker", "--pool", "threads"]
+    command += ["--concurrency", "1", "--loglevel", "INFO", "--hostname", f"{name}@test"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, env=environment(settings), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def slow_pictures(server: HostileServer, count: int) -> list[str]:
+    return [server.url(f"slow-picture?{number}") for number in range(count)]
+
+
+def all_ended(engine: Engine, collection: Collection) -> Callable[[], bool]:
+    return lambda: not any(end.startswith(("pending", "leased")) for end in ends(engine, collection))
+
+
+def test_each_collection_with_work_gets_one_message_a_slot(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    busy, idle, other = (new_collection(engine, name) for name in ("busy", "idle", "other"))
+    add_urls(engine, busy, [f"http://example.org/{number}" for number in range(35)])
+    add_urls(engine, other, ["http://example.org/other"])
+    for _ in range(3):
+        with transaction(engine) as connection:
+            feeder.feed(connection)
+    assert queued(redis) == {busy.id: 1, other.id: 1}
+    assert idle.id not in queued(redis)
+
+
+def test_a_flushed_queue_fills_up_again(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    collection = new_collection(engine)
+    add_urls(engine, collection, ["http://example.org/a"])
+    with feeding(feeder):
+        assert wait_until(lambda: depth(redis) == 1)
+        redis.flushall()
+        assert wait_until(lambda: depth(redis) == 1, 10)
+
+
+def test_a_nudge_is_heeded_at_once(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    collection = new_collection(engine)
+    with feeding(feeder):
+        assert wait_until(lambda: scalar(engine, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 1)
+        add_urls(engine, collection, ["http://example.org/a"])
+        with transaction(engine) as connection:
+            connection.execute(text("NOTIFY clipgres_work"))
+        assert wait_until(lambda: depth(redis) == 1, 2)
+
+
+def test_only_one_of_two_feeders_feeds(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    with feeding(feeder), feeding(feeder):
+        assert wait_until(
+            lambda: scalar(engine, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%advisory%'") >= 2
+        )
+        assert scalar(engine, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted") == 1
+
+
+def test_feeding_survives_a_lost_connection(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    with feeding(feeder):
+        add_urls(engine, new_collection(engine), ["http://example.org/a"])
+        assert wait_until(lambda: depth(redis) == 1)
+        with transaction(engine) as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+                )
+            )
+        redis.flushall()
+        assert wait_until(lambda: depth(redis) == 1, 10)
+
+
+def test_a_worker_embeds_what_is_due(engine: Engine, settings: Settings, server: HostileServer, tmp_path: Path) -> None:
+    collection = new_collection(engine)
+    add_urls(engine, collection, [*slow_pictures(server, 30), server.url("404")])
+    with worker(settings, tmp_path / "log"), connect_redis(settings.redis_url.get_secret_value()) as redis:  # type: ignore[union-attr]
+        assert wait_until(all_ended(engine, collection)), (tmp_path / "log").read_text()
+        [alive] = workers(redis)
+    assert ends(engine, collection) == {"ok": 30, "failed not_found": 1}
+    assert (alive.name, alive.slots) == ("one@test", 1)
+
+
+def test_a_flush_in_mid_import_loses_nothing(
+    engine: Engine, settings: Settings, redis: Redis, server: HostileServer, tmp_path: Path
+) -> None:
+    first, second = new_collection(engine, "first"), new_collection(engine, "second")
+    add_urls(engine, first, slow_pictures(server, 60))
+    add_urls(engine, second, [server.url(f"slow-picture?second{number}") for number in range(20)])
+    with worker(settings, tmp_path / "log"):
+        assert wait_until(lambda: items(engine, first) > 0)
+        redis.flushall()
+        assert wait_until(lambda: items(engine, first) == 60 and items(engine, second) == 20, 40)
+        redis.flushall()
+        add_urls(engine, first, [server.url("slow-picture?later")])
+        assert wait_until(lambda: items(engine, first) == 61, 15), (tmp_path / "log").read_text()
+
+
+def test_the_work_of_a_killed_worker_is_done_by_another(
+    engine: Engine, settings: Settings, server: HostileServer, tmp_path: Path
+) -> None:
+    brief = settings.model_copy(update={"lease_s": 3.0, "batch_images": 20})
+    collection = new_collection(engine)
+    add_urls(engine, collection, slow_pictures(server, 80))
+    with worker(brief, tmp_path / "log", "killed") as process:
+        assert wait_until(lambda: items(engine, collection) > 0)
+        process.kill()
+    assert ends(engine, collection)["leased"] > 0
+    with worker(brief, tmp_path / "log", "heir"):
+        assert wait_until(lambda: items(engine, collection) == 80, 40), (tmp_path / "log").read_text()
+    assert ends(engine, collection) == {"ok": 80}
+
+
+def test_a_message_twice_is_harmless(
+    engine: Engine, settings: Settings, app: Celery, server: HostileServer, tmp_path: Path
+) -> None:
+    collection = new_collection(engine)
+    add_urls(engine, collection, slow_pictures(server, 20))
+    for _ in range(5):
+        send_work(app, collection.id)
+    with worker(settings, tmp_path / "one"), worker(settings, tmp_path / "two", "two"):
+        assert wait_until(lambda: items(engine, collection) == 20)
+    assert len(server.requests) == 20
+
+
+def test_a_warm_shutdown_is_quick_and_gives_the_jobs_back(
+    engine: Engine, settings: Settings, redis: Redis, server: HostileServer, tmp_path: Path
+) -> None:
+    collection = new_collection(engine)
+    add_urls(engine, collection, [*slow_pictures(server, 200), server.url("hang")])
+    with worker(settings, tmp_path / "log") as process:
+        assert wait_until(lambda: items(engine, collection) > 0)
+        process.terminate()
+        assert process.wait(12) == 0
+    assert ends(engine, collection)["leased"] == 0
+    assert workers(redis) == []
+
+
+@contextmanager
+def own_redis(settings: Settings) -> Iterator[None]:
+    """A Redis of this test alone, killed at the end along with its data."""
+    prepare_redis(settings)
+    child = RunningChild(redis_child(settings))
+    assert wait_until(child.is_ready)
+    try:
+        yield
+    finally:
+        child.process.kill()
+        child.stop()
+        for file in [path for path in home_of(settings).redis.rglob("*") if path.is_file()]:
+            file.unlink()
+
+
+def test_a_redis_that_comes_back_empty_loses_nothing(
+    engine: Engine, settings: Settings, server: HostileServer, short_tmp: Path, tmp_path: Path
+) -> None:
+    own = Settings(home=short_tmp / "a home")
+    home_of(own).prepare()
+    theirs = settings.model_copy(update={"redis_url": SecretStr(embedded_redis_url(own))})
+    collection = new_collection(engine)
+    add_urls(engine, collection, slow_pictures(server, 60))
+    with ExitStack() as stack:
+        with own_redis(own):
+            stack.enter_context(worker(theirs, tmp_path / "log"))
+            assert wait_until(lambda: items(engine, collection) > 0)
+        with own_redis(own):
+            assert wait_until(lambda: items(engine, collection) == 60, 40), (tmp_path / "log").read_text()
+            add_urls(engine, collection, [server.url("slow-picture?later")])
+            assert wait_until(lambda: items(engine, collection) == 61, 40), (tmp_path / "log").read_text()
