@@ -78,8 +78,9 @@ def photo(number: int) -> bytes:
     for _ in range(30):
         xs, ys = (sorted(shapes.sample(range(-50, side + 50), 2)) for side in (width, height))
         draw.ellipse((xs[0], ys[0], xs[1], ys[1]), fill=_colour(shapes))
-    grain = sum(_octave(noise, width, height, cell) for cell in (1, 2, 4, 8, 16, 64))
-    pixels = np.asarray(picture, np.float32) + grain[..., None]
+    pixels = np.asarray(picture, np.float32)
+    for cell in (1, 2, 4, 8, 16, 64):
+        pixels = pixels + _octave(noise, width, height, cell)[..., None]
     stream = BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=90 if width == 640 else 75)
     return stream.getvalue()

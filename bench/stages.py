@@ -37,10 +37,11 @@ ENDS_SQL = text("SELECT status, reason FROM clipgres.job WHERE collection_id = :
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some work took: seconds, and CPU seconds of this process and of the servers it started."""
+    """What some work took: seconds, and CPU seconds of this process with the servers it started, and of all others."""
 
     seconds: float
     cpu_seconds: float
+    others_cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,9 @@ class Pipeline:
         results: dict[str, Result] = {url: end for url, end in obtained.items() if isinstance(end, ImageError)}
         for group in _portions(list(pictures.items()), self.tools.settings.model_batch):
             vectors = embed([picture.pixels for _, picture in group], self.encoder)
-            results |= {url: Embedded(vector, picture.facts) for (url, picture), vector in zip(group, vectors, strict=True)}
+            results |= {
+                url: Embedded(vector, picture.facts) for (url, picture), vector in zip(group, vectors, strict=True)
+            }
         return results
 
     def _write(self, collection: Collection, results: Mapping[str, Result]) -> None:
@@ -114,14 +117,21 @@ class Pipeline:
 
 def metered(work: Callable[[], T]) -> tuple[T, Cost]:
     """What the work returns, and what it took."""
-    cpu, started = _cpu_seconds(), time.perf_counter()
+    others, ours, started = _busy_seconds(), _cpu_seconds(), time.perf_counter()
     result = work()
-    return result, Cost(time.perf_counter() - started, _cpu_seconds() - cpu)
+    seconds, ours = time.perf_counter() - started, _cpu_seconds() - ours
+    return result, Cost(seconds, ours, max(_busy_seconds() - others - ours, 0.0))
 
 
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _busy_seconds() -> float:
+    """CPU seconds of the whole machine, those included that its host took away."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 def _cpu_seconds() -> float:

@@ -18,7 +18,7 @@ from clipgres.fetch import Fetcher
 from clipgres.hits import Hits
 from clipgres.request import DEFAULT_TOP_K, parse_request
 from clipgres.search import Searcher
-from clipgres.settings import Settings, load_settings
+from clipgres.settings import load_settings
 
 __all__ = ["Client", "Hits", "connect"]
 
@@ -26,10 +26,8 @@ __all__ = ["Client", "Hits", "connect"]
 class Client:
     """A connection to one clipgres database; nothing is opened or loaded before the first search needs it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._engine = create_engine(read_database_url(settings), name="clipgres python")
-        self._fetcher = Fetcher(settings)
-        self._searcher = Searcher(self._engine, Encoders(settings), self._fetcher, settings)
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +37,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
-        self._fetcher.close()
+        self._searcher.engine.dispose()
+        self._searcher.fetcher.close()
 
     def search(  # noqa: PLR0913 - the fields of a request, by name
         self,
@@ -77,7 +75,7 @@ class Client:
                 "mode": mode,
             }
         )
-        return Hits(self._searcher.search(request), self._engine)
+        return Hits(self._searcher.search(request), self._searcher.engine)
 
 
 def connect(**settings: Any) -> Client:
@@ -86,7 +84,9 @@ def connect(**settings: Any) -> Client:
     Raises:
         SetupError: a setting that is not known or does not fit.
     """
-    return Client(load_settings(**settings))
+    read = load_settings(**settings)
+    engine = create_engine(read_database_url(read), name="clipgres python")
+    return Client(Searcher(engine, Encoders(read), Fetcher(read), read))
 
 
 def _bytes_of(image: str | Path | bytes | Image.Image) -> bytes:

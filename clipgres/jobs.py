@@ -126,6 +126,16 @@ def announce(connection: Connection) -> None:
     connection.execute(ANNOUNCE_SQL)
 
 
+WORK_LEFT_SQL = text("""
+    SELECT EXISTS (
+        SELECT FROM clipgres.job
+        WHERE collection_id = :collection AND status = 'pending' AND next_attempt_at <= now()
+    ) OR EXISTS (
+        SELECT FROM clipgres.job WHERE collection_id = :collection AND status = 'leased'
+    )
+""")
+
+
 def claim(
     connection: Connection,
     collection_id: int,
@@ -162,3 +172,8 @@ def sweep(connection: Connection) -> int:
 def due(connection: Connection, *, cap: int) -> list[Due]:
     """The collections with due jobs, each counted up to `cap`."""
     return [Due(row.collection_id, row.jobs) for row in connection.execute(DUE_SQL, {"cap": cap})]
+
+
+def is_drained(connection: Connection, collection_id: int) -> bool:
+    """Whether nothing of a collection is due or in anybody's hands; what waits for a later attempt may be there."""
+    return not connection.execute(WORK_LEFT_SQL, {"collection": collection_id}).scalar_one()

@@ -45,7 +45,7 @@ def nothing_left_running(clean_environment: None) -> Iterator[None]:
     """Fail the run if a test leaves a process behind, and end it."""
     yield
     _, left = psutil.wait_procs(_children(), timeout=5)
-    names = [" ".join(process.cmdline()) for process in left]
+    names = [_command(process) for process in left]
     for process in left:
         process.kill()
     assert not names, f"left running by the tests: {names}"
@@ -140,8 +140,14 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 def _children() -> list[psutil.Process]:
     """What the tests started; the helpers of `multiprocessing` end by themselves with this process."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if not any("multiprocessing" in word for word in child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "multiprocessing" not in _command(child)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _administrator(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:

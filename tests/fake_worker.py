@@ -8,9 +8,8 @@ from clipgres.encoder import Encoder
 from clipgres.encoders import Encoders
 from clipgres.models import Space
 from clipgres.settings import load_settings
-from worker.app import build
-
 from tests.fakes import FakeEncoder
+from worker.app import build
 
 
 class FakeEncoders(Encoders):

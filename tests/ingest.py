@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from sqlalchemy import Engine, text
+
 from clipgres.collections import Collection, find_or_create
 from clipgres.database import transaction
 from clipgres.models import Space
 from clipgres.urls import normalise_url
-from sqlalchemy import Engine, text
-
 from tests.fakes import FakeEncoder
 
 IMAGE_SQL = text("""

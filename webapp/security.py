@@ -89,13 +89,17 @@ def admin_only(view: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        expected = current_app.config["ADMIN_TOKEN"]
-        if expected is not None and not hmac.compare_digest(_given_token().encode(), expected.encode()):
+        if not _is_admin():
             challenges = [WWWAuthenticate("basic", {"realm": "clipgres"}), WWWAuthenticate("bearer")]
             raise Unauthorized("this needs the token of CLIPGRES_ADMIN_TOKEN", www_authenticate=challenges)
         return view(*args, **kwargs)
 
     return guarded
+
+
+def _is_admin() -> bool:
+    expected = current_app.config["ADMIN_TOKEN"]
+    return expected is None or hmac.compare_digest(_given_token().encode(), expected.encode())
 
 
 def _given_token() -> str:
@@ -137,7 +141,8 @@ def _has_foreign_origin() -> bool:
 
 
 def _limit_body(settings: Settings) -> None:
-    if request.endpoint in LIST_ENDPOINTS and not request.is_json:
+    """Let a list be large, but only from those who may add one: a form is read before its view is asked."""
+    if request.endpoint in LIST_ENDPOINTS and not request.is_json and _is_admin():
         request.max_content_length = settings.list_max_bytes
 
 

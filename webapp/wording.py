@@ -8,12 +8,24 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from clipgres.index import IndexState
-from clipgres.wording import count, duration, many, plan_line, size
+from clipgres.wording import count, duration, many, percent, plan_line, size
 
 
 def add_filters(app: Flask) -> None:
     """Let the templates use them."""
-    for function in (count, duration, index_line, many, plan_line, size, moment, sentence, web_address, with_code):
+    for function in (
+        count,
+        duration,
+        index_line,
+        many,
+        percent,
+        plan_line,
+        size,
+        moment,
+        sentence,
+        web_address,
+        with_code,
+    ):
         app.add_template_filter(function)
 
 

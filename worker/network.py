@@ -7,6 +7,7 @@ it says, from a host beyond this machine and the networks that are allowed by na
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -15,7 +16,10 @@ from threading import Lock
 from clipgres.addresses import AllowedNetwork
 from clipgres.errors import ImageError
 from clipgres.reasons import Reason
+from worker.outage import Outage
 from worker.stages import Embedded
+
+log = logging.getLogger(__name__)
 
 # Longer than the waits before the first four attempts, shorter than those before the fifth, at the usual settings:
 # a network that dies in mid-import never uses up a job's attempts.
@@ -38,6 +42,7 @@ class Network:
         self._looked_at = float("-inf")
         self._probed_at = float("-inf")
         self._held_since_reply = 0
+        self._outage = Outage(log, "the network")
 
     @property
     def local(self) -> list[str]:
@@ -58,6 +63,7 @@ class Network:
             with self._lock:
                 self._replied_at = time.monotonic()
                 self._held_since_reply = 0
+                self._outage.end()
 
     def note(self, host: str, result: Embedded | ImageError) -> None:
         """Note what came of a fetch: a picture, and any failure that only a host can cause, is a reply."""
@@ -76,6 +82,8 @@ class Network:
             if time.monotonic() - self._replied_at < PROOF_S:
                 return False
             self._held_since_reply += 1
+            if self.is_suspected:
+                self._outage.begin(f"{reason.gloss}; nothing else answers either, so jobs are put off uncounted")
             return True
 
     @property

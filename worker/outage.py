@@ -14,10 +14,10 @@ class Outage:
     what: str
     is_on: bool = False
 
-    def begin(self, error: Exception) -> None:
+    def begin(self, cause: object) -> None:
         """Note that it does not answer."""
         if not self.is_on:
-            self.log.warning("%s is away: %s", self.what, error)
+            self.log.warning("%s is away: %s", self.what, cause)
         self.is_on = True
 
     def end(self) -> None:

@@ -120,6 +120,11 @@ class _Flow:
 
     def goes_on(self, may_claim: bool) -> bool:
         """Claim more if there is room, and say whether anything is in hand."""
+        network = self._tools.network
+        if not may_claim:
+            self._give_back(self._line.withdraw())
+        elif network.is_suspected:
+            self._give_back(self._line.withdraw(lambda row: not network.is_local(row.job.host)))
         if may_claim and self._has_room() and time.monotonic() >= self._next_poll:
             self._claim()
         return len(self.hand) > 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from celery import Celery
-from sqlalchemy import text
 
 from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection, list_all
@@ -19,6 +18,7 @@ from clipgres.endpoints import database_url, redis_url
 from clipgres.errors import ClipgresError, ModelError
 from clipgres.fetch import Fetcher
 from clipgres.index import build_index, needs_index
+from clipgres.jobs import is_drained
 from clipgres.queue import connect_redis
 from clipgres.settings import Settings
 from clipgres.writes import Written
@@ -28,22 +28,11 @@ from worker.network import Network
 from worker.outage import Outage
 from worker.pipeline import Tools, run
 from worker.presence import announce_until
+from worker.turn import Turn
 
 log = logging.getLogger(__name__)
 
-TURN_S = 60.0
-LOOK_EVERY_S = 5.0
 CONNECTIONS = 8
-
-OTHERS_DUE_SQL = text("""
-    SELECT EXISTS (
-        SELECT FROM clipgres.collection c
-        WHERE c.id <> :collection AND c.state = 'ready' AND EXISTS (
-            SELECT FROM clipgres.job j
-            WHERE j.collection_id = c.id AND j.status = 'pending' AND j.next_attempt_at <= now()
-        )
-    )
-""")
 
 
 class WorkerProcess:
@@ -53,7 +42,7 @@ class WorkerProcess:
         self._settings = settings
         self._app = app
         self._stopping = Event()
-        self._indexing = Lock()
+        self._indexing: set[int] = set()
         self._outage = Outage(log, "the database")
         self._engine = create_engine(database_url(settings), pool_size=CONNECTIONS, name="clipgres worker")
         self._redis = connect_redis(redis_url(settings))
@@ -99,9 +88,10 @@ class WorkerProcess:
             self._outage.begin(error)
 
     def _embed(self, collection: Collection, encoder: Encoder) -> None:
-        may_claim = self._turn(collection.id)
+        turn = Turn(self._engine, collection.id, self._tools.network)
+        is_stopping = self._stopping.is_set
         try:
-            written = run(collection, encoder, self._tools, may_claim=may_claim, is_stopping=self._stopping.is_set)
+            written = run(collection, encoder, self._tools, may_claim=turn.goes_on, is_stopping=is_stopping)
         except ModelError as error:
             self._models.give_up(collection.space, error)
         else:
@@ -112,37 +102,28 @@ class WorkerProcess:
         with transaction(self._engine) as connection:
             return next((found for found in list_all(connection) if found.id == collection_id), None)
 
-    def _turn(self, collection_id: int) -> Callable[[], bool]:
-        """Says whether to go on claiming: for a minute, and from then on while no other collection waits."""
-        look_at = time.monotonic() + TURN_S
-        is_over = False
-
-        def goes_on() -> bool:
-            nonlocal look_at, is_over
-            if not is_over and time.monotonic() >= look_at:
-                with transaction(self._engine) as connection:
-                    is_over = connection.execute(OTHERS_DUE_SQL, {"collection": collection_id}).scalar_one()
-                look_at = time.monotonic() + LOOK_EVERY_S
-            return not is_over
-
-        return goes_on
-
     def _index_in_background(self, collection: Collection) -> None:
-        """Build the index beside the work on this and other collections, one at a time."""
+        """Build the index once the queue has drained, beside the work on this and other collections."""
+        if collection.id in self._indexing or self._stopping.is_set():
+            return
         with transaction(self._engine) as connection:
-            is_needed = needs_index(connection, collection, self._settings.index_rows)
-        if is_needed and not self._stopping.is_set():
+            is_needed = is_drained(connection, collection.id) and needs_index(
+                connection, collection, self._settings.index_rows
+            )
+        if is_needed:
+            self._indexing.add(collection.id)
             _in_background("index", lambda: self._index(collection))
 
     def _index(self, collection: Collection) -> None:
-        with self._indexing:
-            try:
-                started = time.monotonic()
-                if build_index(self._engine, collection):
-                    seconds = time.monotonic() - started
-                    log.info("%s: index %s built in %.1f s", collection.name, collection.index_name, seconds)
-            except ClipgresError as error:
-                log.error("%s: the index could not be built: %s", collection.name, error)
+        try:
+            started = time.monotonic()
+            if build_index(self._engine, collection):
+                seconds = time.monotonic() - started
+                log.info("%s: index %s built in %.1f s", collection.name, collection.index_name, seconds)
+        except ClipgresError as error:
+            log.error("%s: the index could not be built: %s", collection.name, error)
+        finally:
+            self._indexing.discard(collection.id)
 
 
 def _in_background(name: str, target: Callable[[], None]) -> None:

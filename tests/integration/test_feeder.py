@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import Engine, text
+
 from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.queue import connect_redis, depth, make_app, queued, send_work, workers
@@ -21,15 +25,12 @@ from clipgres.servers.home import home_of
 from clipgres.servers.programs import environment
 from clipgres.servers.redis import embedded_redis_url, prepare_redis, redis_child
 from clipgres.settings import Settings
-from pydantic import SecretStr
-from redis import Redis
-from sqlalchemy import Engine, text
-from worker.feeder import Feeder
-
 from tests.hostile import HostileServer, hostile_server
 from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_until
+from worker.feeder import Feeder
 
 ROOT = Path(__file__).parents[2]
+END_FEEDER_SQL = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
 
 
 @pytest.fixture
@@ -136,11 +137,7 @@ def test_feeding_survives_a_lost_connection(engine: Engine, redis: Redis, feeder
         add_urls(engine, new_collection(engine), ["http://example.org/a"])
         assert wait_until(lambda: depth(redis) == 1)
         with transaction(engine) as connection:
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
-                )
-            )
+            connection.execute(END_FEEDER_SQL)
         redis.flushall()
         assert wait_until(lambda: depth(redis) == 1, 10)
 

@@ -7,14 +7,14 @@ from threading import Event, Thread
 import numpy as np
 import psycopg
 import pytest
-from clipgres.collections import Collection
-from clipgres.database import autocommit, driver_connection, libpq_url, transaction
-from clipgres.encoder import unit
-from clipgres.index import LOCK_SQL, UNLOCK_SQL, IndexState, build_index, index_state, needs_index
 from pgvector import HalfVector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
+from clipgres.collections import Collection
+from clipgres.database import autocommit, driver_connection, libpq_url, transaction
+from clipgres.encoder import unit
+from clipgres.index import LOCK_SQL, UNLOCK_SQL, IndexState, build_index, index_state, needs_index
 from tests.ingest import new_collection, scalar
 
 COPY_ONE_SQL = "INSERT INTO {items} (key, embedding) SELECT '{key}', embedding FROM {items} LIMIT 1"

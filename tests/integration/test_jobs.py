@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+from sqlalchemy import Engine, text
+
 from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.jobs import MAX_CLAIMS, Claimed, Due, claim, due, release, renew, sweep
-from sqlalchemy import Engine, text
-
 from tests.ingest import add_urls, ends, new_collection, scalar
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from sqlalchemy import Engine, text
+
 from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
@@ -23,14 +26,16 @@ from clipgres.preprocess import Pixels
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Written
-from PIL import Image
-from sqlalchemy import Engine, text
-from worker.network import Network
-from worker.pipeline import Tools, run
-
 from tests.fakes import FakeEncoder
 from tests.hostile import HostileServer, hostile_server, jpeg
 from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_until
+from worker.network import Network
+from worker.pipeline import Tools, run
+
+# As if the job had waited for as long as it was put off.
+MUCH_LATER_SQL = text("""
+    UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()
+""")
 
 
 @pytest.fixture
@@ -194,11 +199,7 @@ def test_a_held_job_waits_longer_each_time(engine: Engine, settings: Settings, c
             scalar(engine, "SELECT round(extract(epoch FROM next_attempt_at - updated_at))::int FROM clipgres.job")
         )
         with transaction(engine) as connection:
-            connection.execute(
-                text(
-                    "UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()"
-                )
-            )
+            connection.execute(MUCH_LATER_SQL)
     assert waits == [30, 60, 120]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from redis import Redis
+
 from clipgres.errors import Unavailable
 from clipgres.queue import (
     PREFIX,
@@ -20,7 +22,6 @@ from clipgres.queue import (
     withdraw,
     workers,
 )
-from redis import Redis
 
 ONE = WorkerInfo(name="one@host", slots=2, pid=7, since=datetime(2026, 1, 1, tzinfo=UTC), model=None)
 

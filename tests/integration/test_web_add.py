@@ -10,7 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from clipgres.database import transaction
+from clipgres.encoder import Space
+from clipgres.errors import ModelError
 from clipgres.settings import Settings
+from tests.seed import FixedEncoders
 from tests.web import Site, site
 
 TSV = "a dog\thttps://pictures.example/dog.png\na cat\thttps://pictures.example/cat.png\nno address here\n"
@@ -185,6 +188,18 @@ def test_a_batch_that_is_not_there(web: Site, path: str) -> None:
 
 def test_no_batch_is_retried_that_is_not_there(web: Site) -> None:
     assert web.client.post("/api/batches/99/retry").status_code == 404
+
+
+def test_only_a_new_collection_needs_the_model(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.add("red")
+
+    def gone(_self: FixedEncoders) -> Space:
+        raise ModelError("there is no model here")
+
+    monkeypatch.setattr(FixedEncoders, "default_space", gone)
+    assert web.client.post("/api/images", json=["https://pictures.example/dog.png"]).status_code == 202
+    answer = web.client.post("/api/images?collection=new", json=["https://pictures.example/dog.png"])
+    assert (answer.status_code, answer.json and answer.json["detail"]) == (503, "there is no model here")
 
 
 def test_a_bodys_captions_are_kept_as_they_are(web: Site) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import numpy as np
+from sqlalchemy import Engine, text
+
 from clipgres.collections import Collection, delete
 from clipgres.database import transaction
 from clipgres.encoder import Vectors, unit
@@ -12,8 +14,6 @@ from clipgres.jobs import claim
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
 from clipgres.writes import Facts, Outcome, Written, write_outcomes
-from sqlalchemy import Engine, text
-
 from tests.ingest import add_urls, ends, items, new_collection, scalar
 
 FACTS = Facts(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demo.evaluate import ranks, recall
+from demo.evaluate import measure, ranks, recall
+from demo.gallery_files import GALLERY
 
 
 def scores(*rows: list[float]) -> np.ndarray:
@@ -25,3 +26,11 @@ def test_recall_of_captions_that_come_first_third_and_last() -> None:
     found = recall(scores(ladder, ladder, ladder), np.array([0, 2, 5]))
     assert (found.scenes, found.captions, found.median_rank) == (6, 3, 3)
     assert (found.recall_at_1, found.recall_at_5) == pytest.approx((1 / 3, 2 / 3))
+
+
+@pytest.mark.slow
+def test_the_bundled_model_finds_the_pictures_of_the_gallery() -> None:
+    found = measure("tiny-clip", GALLERY)
+    assert found.scenes >= 1000
+    assert found.recall_at_1 >= 0.80
+    assert found.recall_at_5 >= 0.95

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
+
 from clipgres.addresses import AllowedNetwork
 from clipgres.encoder import Vectors
 from clipgres.errors import ImageError, ModelError, PermanentImageError, TransientImageError
@@ -19,13 +20,12 @@ from clipgres.preprocess import Pixels
 from clipgres.queue import broker_url
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
+from tests.fakes import FakeEncoder
 from worker.feeder import wanted
 from worker.line import Line
 from worker.network import PROBE_JOBS, Network
 from worker.outcome import failed_outcome, held_delay_s, retry_delay_s
 from worker.stages import Embedded, batches, embed, header_text
-
-from tests.fakes import FakeEncoder
 
 
 def job(attempts: int = 1, put_off_s: float = 0) -> Claimed:

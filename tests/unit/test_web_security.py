@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 
 import pytest
 
@@ -126,6 +127,19 @@ def test_on_the_network_a_write_needs_the_token(public: Site, method: str, path:
 def test_on_the_network_the_token_lets_in(public: Site, method: str, path: str, given: str) -> None:
     answer = public.client.open(path, method=method, json=LIST, headers={"Authorization": given})
     assert answer.status_code == 503
+
+
+def test_on_the_network_only_an_admin_may_send_much() -> None:
+    small = {"admin_token": TOKEN, "upload_max_bytes": 1_000}
+    public = offline_site(settings=small, bind_host=EVERY_ADDRESS)
+
+    def send(headers: dict[str, str]) -> int:
+        return public.client.post(
+            "/add", data={"list": (io.BytesIO(b"x" * 200_000), "a.tsv")}, headers=headers
+        ).status_code
+
+    assert send({}) == 413
+    assert send({"Authorization": f"Bearer {TOKEN}"}) == 400  # read, and found to lack its CSRF token
 
 
 def test_the_token_is_not_shown(public: Site) -> None:

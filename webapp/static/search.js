@@ -50,10 +50,10 @@ words.addEventListener("submit", () => {
   finder.setAttribute("aria-busy", "true");
   for (const field of document.querySelectorAll("[form=words]")) field.disabled = field.value === "";
 });
-window.addEventListener("pageshow", () => {
+window.addEventListener("pageshow", (event) => {
   finder.removeAttribute("aria-busy");
   document.querySelectorAll("[form=words]").forEach((field) => { field.disabled = false; });
-  picture.reset();
+  if (event.persisted) picture.reset();
 });
 
 document.addEventListener("keydown", (event) => {

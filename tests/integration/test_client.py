@@ -1,0 +1,157 @@
+"""Search from Python: what may be asked, and the hits as a sequence, a frame, a grid and a table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+
+import clipgres
+from clipgres.client import Client
+from clipgres.errors import BadRequest, NotFound, SetupError, Unavailable
+from clipgres.fetch import Fetcher
+from clipgres.hits import Hits
+from clipgres.search import Searcher
+from clipgres.settings import Settings
+from tests.fakes import FakeEncoder
+from tests.seed import FixedEncoders, seed_collection, seed_picture
+
+COLOURS = ("red", "green", "blue")
+MARKUP = "<b>a $very$ red</b> picture"
+
+
+def picture(colour: str) -> Image.Image:
+    """A picture full of a colour."""
+    return Image.new("RGB", (64, 48), colour)
+
+
+@pytest.fixture
+def client(engine: Engine, settings: Settings) -> Iterator[Client]:
+    """A client of a collection of three colours; blue has no thumbnail."""
+    encoder = FakeEncoder(dimension=32)
+    collection = seed_collection(engine, encoder)
+    for colour in COLOURS:
+        caption = MARKUP if colour == "red" else f"a {colour} picture"
+        url, kept = f"http://a.org/{colour}", colour != "blue"
+        seed_picture(
+            engine, collection, encoder, picture(colour), url=url, captions=[caption], key=colour, keep_thumbnail=kept
+        )
+    with Fetcher(settings) as fetcher:
+        yield Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings))
+
+
+def keys(hits: Hits) -> list[str]:
+    """What was found, in order."""
+    return [hit.key for hit in hits]
+
+
+def file_of(colour: str, kind: str) -> bytes:
+    """A picture as a file."""
+    stream = BytesIO()
+    picture(colour).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_a_text_finds_its_picture(client: Client) -> None:
+    hits = client.search("green", top_k=2)
+    assert (len(hits), hits[0].key, hits[-1], hits.hidden) == (2, "green", hits[1], 0)
+    assert (hits.plan.method, hits.plan.asked) == ("exact", 2)
+    assert keys(hits[1:]) == [hits[1].key]
+
+
+def test_a_picture_is_given_as_path_bytes_or_image(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "blue.png"
+    path.write_bytes(file_of("blue", "PNG"))
+    for image in (path, str(path), file_of("blue", "WEBP"), picture("blue"), picture("blue").convert("P")):
+        assert client.search(image=image)[0].key == "blue"
+
+
+def test_like_leaves_the_items_themselves_out(client: Client) -> None:
+    assert sorted(keys(client.search(like="red"))) == ["blue", "green"]
+    assert keys(client.search(like=["red", "blue"])) == ["green"]
+
+
+def test_filters_thresholds_and_modes_go_through(client: Client) -> None:
+    assert keys(client.search("red", filter={"key": {"$ne": "red"}}, top_k=1)) != ["red"]
+    assert client.search(image=picture("red"), min_score=0.99, mode="exact").hidden == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "said"),
+    [
+        ({}, BadRequest, "say what to search for"),
+        ({"text": "red", "filter": {"width": {"$gtee": 1}}}, BadRequest, "did you mean"),
+        ({"text": "red", "collection": "pets"}, NotFound, 'no collection "pets"'),
+        ({"image": "/nowhere/at/all.png"}, BadRequest, "No such file"),
+        ({"like": "white"}, NotFound, 'no item "white"'),
+    ],
+)
+def test_what_is_wrong_is_said(client: Client, fields: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        client.search(**fields)
+
+
+def test_a_refused_filter_runs_no_model(client: Client) -> None:
+    with pytest.raises(BadRequest):
+        client.search("never seen", filter={"width": "wide"})
+    assert client.search("never seen").answer.plan.found == 3
+
+
+def test_hits_become_a_frame(client: Client) -> None:
+    frame = client.search("red").to_frame()
+    assert frame.key[0] == "red"
+    assert {"score", "caption", "url", "width", "metadata"} <= set(frame.columns)
+    assert list(client.search("red", filter={"key": "none"}).to_frame().columns) == list(frame.columns)
+
+
+def test_hits_become_a_grid(client: Client) -> None:
+    hits = client.search(image=picture("red"))
+    figure = hits.plot(columns=2, title="red $things$")
+    drawn = [axis for axis in figure.axes if axis.get_title()]
+    assert [bool(axis.images) for axis in drawn] == [hit.has_thumbnail for hit in hits]
+    assert drawn[0].get_title().startswith("100 %\n<b>a $very$ red</b>")
+    stream = BytesIO()
+    figure.savefig(stream)
+    assert Image.open(stream).size > (100, 100)
+
+
+def test_no_hits_are_a_grid_that_says_so(client: Client) -> None:
+    assert client.search("red", filter={"key": "none"}).plot().get_suptitle() == "nothing found"
+
+
+def test_in_a_notebook_hits_are_a_table_without_markup_of_others(client: Client) -> None:
+    html = client.search("red")._repr_html_()
+    assert html.count("data:image/webp;base64,") == 2
+    assert "&lt;b&gt;a $very$ red&lt;/b&gt;" in html and "<b>" not in html
+
+
+def test_connect_takes_settings_by_name() -> None:
+    with pytest.raises(SetupError, match="DATABASE_URI: unknown; did you mean CLIPGRES_DATABASE_URL"):
+        clipgres.connect(database_uri="postgresql://")
+    with clipgres.connect(database_url="postgresql://nobody@127.0.0.1:1/nothing", model="tiny-clip") as client:
+        with pytest.raises(Unavailable, match="cannot answer now"):
+            client.search("red")
+
+
+@pytest.mark.parametrize(("module", "show"), [("pandas", Hits.to_frame), ("matplotlib.pyplot", Hits.plot)])
+def test_what_only_notebooks_need_is_missed_in_words(
+    client: Client, monkeypatch: pytest.MonkeyPatch, module: str, show: Callable[[Hits], object]
+) -> None:
+    hits = client.search("red")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SetupError, match=r'is not installed; it comes with: pip install "clipgres\[notebook\]"'):
+        show(hits)
+
+
+def test_importing_clipgres_loads_next_to_nothing() -> None:
+    heavy = {"torch", "pandas", "matplotlib", "sqlalchemy", "numpy"}
+    code = "import sys, clipgres; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert heavy & set(done.stdout.split()) == set()
