@@ -50,6 +50,8 @@ def make_app(redis_url: str) -> Celery:
         task_default_queue=QUEUE,
         task_acks_late=False,
         task_create_missing_queues=False,
+        worker_pool="threads",  # a model and its collaborators are shared, not forked
+        worker_concurrency=1,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,

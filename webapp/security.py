@@ -42,19 +42,28 @@ R = TypeVar("R")
 csrf = CSRFProtect()
 
 
+def require_token(settings: Settings, bind_host: str) -> None:
+    """Refuse to be open to the network without an admin token.
+
+    Raises:
+        SetupError: `bind_host` is beyond loopback and no token is set.
+    """
+    if not is_loopback(bind_host) and not settings.admin_token:
+        raise SetupError(
+            f"listening on {bind_host} opens clipgres to the network: set CLIPGRES_ADMIN_TOKEN to a long secret "
+            "(`openssl rand -hex 32` makes one), or listen on 127.0.0.1"
+        )
+
+
 def protect(app: Flask, settings: Settings, bind_host: str) -> None:
     """Put the walls around an app that listens on `bind_host`.
 
     Raises:
         SetupError: it would be open to the network, and no admin token is set.
     """
+    require_token(settings, bind_host)
     local = is_loopback(bind_host)
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    if not local and not token:
-        raise SetupError(
-            f"listening on {bind_host} opens clipgres to the network: set CLIPGRES_ADMIN_TOKEN to a long secret "
-            "(`openssl rand -hex 32` makes one), or listen on 127.0.0.1"
-        )
     app.config.update(
         ADMIN_TOKEN=None if local else token,
         SECRET_KEY=_session_key(token),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from celery import Celery, signals
 
 from clipgres.encoders import Encoders
 from clipgres.endpoints import redis_url
+from clipgres.errors import SetupError
 from clipgres.queue import make_app
 from clipgres.settings import Settings, load_settings
 from worker.process import WorkerProcess
@@ -23,28 +25,34 @@ CHATTERS = ("celery.worker.strategy", "celery.app.trace")
 
 
 def build(settings: Settings, encoders: Encoders) -> Celery:
-    """Make the application of a worker process and tie it to Celery's signals; it connects on first use."""
+    """Make the application of a worker process and tie it to Celery's signals; it connects on first use.
+
+    Raises:
+        SetupError: a setting that is wrong.
+    """
     app = make_app(redis_url(settings))
-    process = cache(lambda: WorkerProcess(settings, app, encoders))
+    process = WorkerProcess(settings, app, encoders)
     register(app, process)
 
     def start(sender: Any, **_: object) -> None:
         for name in CHATTERS:
             logging.getLogger(name).setLevel(logging.WARNING)
-        process().start(sender.hostname, sender.controller.concurrency)
+        process.start(sender.hostname, sender.controller.concurrency)
 
     # Weak references to these functions would be gone by the time that Celery calls them.
-    signals.worker_init.connect(lambda **_: process(), weak=False)
     signals.worker_ready.connect(start, weak=False)
-    signals.worker_shutting_down.connect(lambda **_: process().stop(), weak=False)
-    signals.worker_shutdown.connect(lambda **_: process().close(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: process.stop(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: process.close(), weak=False)
     return app
 
 
 @cache
 def _app() -> Celery:
-    settings = load_settings()
-    return build(settings, Encoders(settings))
+    try:
+        settings = load_settings()
+        return build(settings, Encoders(settings))
+    except SetupError as error:
+        sys.exit(f"Error: {error}")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from celery import Celery
 
 from clipgres.queue import EMBED
 from worker.process import WorkerProcess
 
 
-def register(app: Celery, process: Callable[[], WorkerProcess]) -> None:
-    """Give the application its tasks; `process` is asked when one runs."""
+def register(app: Celery, process: WorkerProcess) -> None:
+    """Give the application its tasks, which `process` does."""
 
     @app.task(name=EMBED)  # type: ignore[untyped-decorator]
     def embed(collection_id: int) -> None:
-        process().embed(collection_id)
+        process.embed(collection_id)

@@ -8,6 +8,7 @@ import click
 
 from clipgres.cli.tools import Tools
 from clipgres.servers.stack import run_stack
+from webapp.security import require_token
 
 
 @click.command()
@@ -31,4 +32,5 @@ def up(tools: Tools, port: int, host: str) -> None:
     The embedded servers keep their data in CLIPGRES_HOME and listen on private Unix sockets only. Where
     CLIPGRES_DATABASE_URL or CLIPGRES_REDIS_URL is set, that server is used instead. What dies is started again.
     """
+    require_token(tools.settings, host)
     sys.exit(run_stack(tools.settings, port=port, host=host))

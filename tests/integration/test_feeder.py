@@ -72,8 +72,8 @@ def feeding(feeder: Feeder) -> Iterator[None]:
 @contextmanager
 def worker(settings: Settings, log: Path, name: str = "one") -> Iterator[subprocess.Popen[bytes]]:
     """A real Celery worker in a process of its own, with the fake encoder."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.fake_worker:app", "worker", "--pool", "threads"]
-    command += ["--concurrency", "1", "--loglevel", "INFO", "--hostname", f"{name}@test"]
+    command = [sys.executable, "-m", "celery", "-A", "tests.fake_worker:app", "worker"]
+    command += ["--loglevel", "INFO", "--hostname", f"{name}@test"]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, env=environment(settings), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
@@ -161,7 +161,7 @@ def test_a_flush_in_mid_import_loses_nothing(
     with worker(settings, tmp_path / "log"):
         assert wait_until(lambda: items(engine, first) > 0)
         redis.flushall()
-        assert wait_until(lambda: items(engine, first) == 60 and items(engine, second) == 20, 40)
+        assert wait_until(lambda: items(engine, first) == 60 and items(engine, second) == 20, 90)
         redis.flushall()
         add_urls(engine, first, [server.url("slow-picture?later")])
         assert wait_until(lambda: items(engine, first) == 61, 15), (tmp_path / "log").read_text()
@@ -178,7 +178,7 @@ def test_the_work_of_a_killed_worker_is_done_by_another(
         process.kill()
     assert ends(engine, collection)["leased"] > 0
     with worker(brief, tmp_path / "log", "heir"):
-        assert wait_until(lambda: items(engine, collection) == 80, 40), (tmp_path / "log").read_text()
+        assert wait_until(lambda: items(engine, collection) == 80, 90), (tmp_path / "log").read_text()
     assert ends(engine, collection) == {"ok": 80}
 
 
@@ -202,7 +202,7 @@ def test_a_warm_shutdown_is_quick_and_gives_the_jobs_back(
     with worker(settings, tmp_path / "log") as process:
         assert wait_until(lambda: items(engine, collection) > 0)
         process.terminate()
-        assert process.wait(12) == 0
+        assert process.wait(15) == 0
     assert ends(engine, collection)["leased"] == 0
     assert workers(redis) == []
 
@@ -235,6 +235,27 @@ def test_a_redis_that_comes_back_empty_loses_nothing(
             stack.enter_context(worker(theirs, tmp_path / "log"))
             assert wait_until(lambda: items(engine, collection) > 0)
         with own_redis(own):
-            assert wait_until(lambda: items(engine, collection) == 60, 40), (tmp_path / "log").read_text()
+            assert wait_until(lambda: items(engine, collection) == 60, 90), (tmp_path / "log").read_text()
             add_urls(engine, collection, [server.url("slow-picture?later")])
-            assert wait_until(lambda: items(engine, collection) == 61, 40), (tmp_path / "log").read_text()
+            assert wait_until(lambda: items(engine, collection) == 61, 90), (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        (
+            "CLIPGRES_BATCH_IMAGE",
+            "7",
+            "Error: unknown setting CLIPGRES_BATCH_IMAGE; did you mean CLIPGRES_BATCH_IMAGES?",
+        ),
+        ("CLIPGRES_FETCH_ALLOW", "everything", "Error: setting CLIPGRES_FETCH_ALLOW: 'everything'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(variable: str, value: str, message: str) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    done = subprocess.run(
+        command, env={**os.environ, variable: value}, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1

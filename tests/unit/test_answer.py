@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from clipgres.answer import Answer, Hit, Plan
 
 HIT = Hit(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from clipgres.errors import BadRequest
 from clipgres.filters import COLUMNS, MAX_CONDITIONS, MAX_LIST, Condition, compile_filter
 

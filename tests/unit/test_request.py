@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+
 from clipgres.errors import BadRequest
 from clipgres.request import MAX_TEXT_CHARS, Mode, parse_request
 
