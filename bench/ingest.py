@@ -69,9 +69,12 @@ class Round:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def main(pictures: int, rounds: int, model: str, as_json: bool) -> None:
     """Ingest: links to searchable rows, beside each stage alone."""
-    with picture_site() as site, pipeline(model) as line:
-        measure(site, line, "warm-up", WARM_UP_PICTURES)
-        results = [measure(site, line, f"round-{number}", pictures) for number in range(rounds)]
+    try:
+        with picture_site() as site, pipeline(model) as line:
+            measure(site, line, "warm-up", WARM_UP_PICTURES)
+            results = [measure(site, line, f"round-{number}", pictures) for number in range(rounds)]
+    except ClipgresError as error:
+        raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(as_object(model, results), indent=2))
     else:
@@ -116,8 +119,8 @@ def measure(site: PictureSite, line: Pipeline, name: str, pictures: int) -> Roun
     Raises:
         ClipgresError: jobs did not end as they must: what was measured was something else.
     """
-    rows = site.rows(name, pictures)
     alone = line.alone(f"{name}-alone", list(site.rows(f"{name}-alone", pictures)))
+    rows = site.rows(name, pictures)
     ends, together = line.together(name, list(rows))
     expected = Counter(ENDS[kind] for kind in rows.values())
     if ends != expected:

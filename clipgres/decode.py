@@ -75,7 +75,7 @@ def thumbnail(image: Image.Image) -> bytes:
     scale = min(1.0, THUMBNAIL_SHORT_SIDE / min(width, height), THUMBNAIL_LONG_SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     stream = BytesIO()
-    # In 0.6 of the time of bicubic, and as close to the original once WebP has had its way.
+    # In 0.6 of bicubic's time; after WebP its pixels are 5 % further from the original's than bicubic's are.
     small = image.resize(size, Resampling.HAMMING, reducing_gap=2.0)
     small.save(stream, "WEBP", quality=THUMBNAIL_QUALITY, method=THUMBNAIL_METHOD)
     return stream.getvalue()

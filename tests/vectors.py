@@ -95,6 +95,14 @@ def index_names(collection: Collection) -> dict[str, str]:
     return {"index": collection.index_name, "items": collection.item_table}
 
 
+def make_indexed(engine: Engine, dimension: int) -> tuple[Collection, Array]:
+    """A collection of 1,000 rows with images and an index, and its vectors."""
+    collection, vectors = make_collection(engine, dimension), clustered(1_000, dimension)
+    fill(engine, collection, vectors, with_images=True)
+    build_index(engine, collection)
+    return collection, vectors
+
+
 def clustered(count: int, dimension: int, seed: int = 0) -> Array:
     """Unit vectors in clusters, as pictures are, rounded to half precision as the table holds them."""
     random = np.random.default_rng(seed)

@@ -27,6 +27,7 @@ from tests.vectors import (
     fill,
     index_names,
     make_collection,
+    make_indexed,
     nearest,
     put,
 )
@@ -34,11 +35,8 @@ from tests.vectors import (
 
 @pytest.fixture
 def indexed(engine: Engine) -> tuple[Collection, Array]:
-    """A collection of 1,000 rows with images and an index."""
-    collection, vectors = make_collection(engine, DIMENSION), clustered(1_000, DIMENSION)
-    fill(engine, collection, vectors, with_images=True)
-    build_index(engine, collection)
-    return collection, vectors
+    """A collection of 1,000 rows with an index."""
+    return make_indexed(engine, DIMENSION)
 
 
 def recall(engine: Engine, collection: Collection, vectors: Array, **fields: Any) -> float:

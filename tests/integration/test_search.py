@@ -11,10 +11,10 @@ from clipgres.database import transaction
 from tests.asking import DIMENSION, ask, keys
 from tests.vectors import (
     Array,
-    build_index,
     clustered,
     fill,
     make_collection,
+    make_indexed,
     nearest,
     put,
     put_caption,
@@ -75,11 +75,8 @@ def test_a_hit_carries_captions_picture_and_metadata(engine: Engine) -> None:
 
 @pytest.fixture
 def indexed(engine: Engine) -> tuple[Collection, Array]:
-    """A collection of 1,000 rows with images and an index."""
-    collection, vectors = make_collection(engine, DIMENSION), clustered(1_000, DIMENSION)
-    fill(engine, collection, vectors, with_images=True)
-    build_index(engine, collection)
-    return collection, vectors
+    """A collection of 1,000 rows with an index."""
+    return make_indexed(engine, DIMENSION)
 
 
 def test_a_narrow_filter_gives_every_row_there_is(engine: Engine, indexed: tuple[Collection, Array]) -> None:
