@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 
 import certifi
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3.exceptions import ProtocolError
 
 from clipgres.addresses import AddressPolicy
 from clipgres.dial import Dialer, Resolver, pinned_pools, system_resolver
@@ -97,11 +98,20 @@ class Fetcher:
 
     def _follow(self, url: NormalUrl) -> Fetched:
         for _ in range(self._settings.fetch_max_redirects + 1):
-            with self._open(url) as response:
+            with self._answer(url) as response:
                 if response.status not in _REDIRECTS:
                     return self._fetched(url, response)
                 url = _next_url(url, response)
         raise failure(Reason.REDIRECTS, f"more than {self._settings.fetch_max_redirects} redirects")
+
+    def _answer(self, url: NormalUrl) -> BaseHTTPResponse:
+        try:
+            return self._open(url)
+        except ProtocolError as error:
+            # A host may close a kept connection at the very moment of its next use: only a new one tells.
+            if not isinstance(error.args[-1], ConnectionError):
+                raise
+            return self._open(url)
 
     def _open(self, url: NormalUrl) -> BaseHTTPResponse:
         current_transfer().expect_headers()

@@ -52,6 +52,7 @@ WANTED = (
     "bee,flower;cow,tractor;pirate flag,treasure chest;rocket,earth;santa claus,gift;teddy bear,balloon;wizard,dragon;"
     "dog,ball of wool"
 )
+UNWANTED = ("middle finger",)
 WANTED_COLOURS = "pizza/blue;car/red;dog/green;cat/yellow;robot/pink;guitar/red;penguin/blue;rocket/purple"
 
 
@@ -66,7 +67,7 @@ def draw_scenes(count: int, rng: random.Random) -> list[Scene]:
         concepts = (first,) * things if same else (first, *(next(deck) for _ in range(things - 1)))
         if len(set(concepts)) not in (1, things) or tuple(sorted(concepts)) in found:
             continue
-        # a combination has ten colours and one in twenty of these is held out, so many are drawn in vain
+        # one in twenty combinations is held out, so many are drawn in vain
         tries = (arrange(concepts, colour, rng) for colour in rng.sample(COLOUR_NAMES, len(COLOUR_NAMES)))
         if scene := next((scene for scene in tries if scene.held_out), None):
             found[scene.concepts] = scene
@@ -76,7 +77,7 @@ def draw_scenes(count: int, rng: random.Random) -> list[Scene]:
 
 
 def _deck(rng: random.Random) -> Iterator[int]:
-    numbers = list(range(len(load_concepts())))
+    numbers = [number for number, concept in enumerate(load_concepts()) if concept.name not in UNWANTED]
     while True:
         rng.shuffle(numbers)
         yield from numbers
@@ -85,17 +86,21 @@ def _deck(rng: random.Random) -> Iterator[int]:
 def _wanted(rng: random.Random) -> Iterator[Scene]:
     numbers = {name: number for number, concept in enumerate(load_concepts()) for name in concept.names}
     for names in WANTED.split(";"):
-        concepts = tuple(numbers[name] for name in names.split(","))
-        for colour in rng.sample(COLOUR_NAMES, len(COLOUR_NAMES)):
-            scene = arrange(concepts, colour, rng)
-            if scene.held_out:
-                yield scene
-                break
+        yield _held_out(tuple(numbers[name] for name in names.split(",")), COLOUR_NAMES, rng)
     for wish in WANTED_COLOURS.split(";"):
         name, _, colour = wish.partition("/")
-        pairs = ((numbers[name], other) for other in _deck(rng) if other != numbers[name])
-        tries = (arrange(concepts, colour, rng) for concepts in chain([(numbers[name],)], pairs))
-        yield next(scene for scene in tries if scene.held_out)
+        yield _held_out((numbers[name],), (colour,), rng)
+
+
+def _held_out(concepts: tuple[int, ...], colours: tuple[str, ...], rng: random.Random) -> Scene:
+    # where training may have drawn these things in every colour, one thing more makes a scene it has not drawn
+    wider = ((*concepts, other) for other in _deck(rng) if other not in concepts)
+    tries = (
+        arrange(chosen, colour, rng)
+        for chosen in chain([concepts], wider)
+        for colour in rng.sample(colours, len(colours))
+    )
+    return next(scene for scene in tries if scene.held_out)
 
 
 def write_captions(scene: Scene, rng: random.Random) -> list[str]:

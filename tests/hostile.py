@@ -265,6 +265,14 @@ def reset(_: HostileServer, connection: socket.socket, __: Request) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+@behaviour("/stale")
+def stale(_: HostileServer, connection: socket.socket, __: Request) -> None:
+    """A valid JPEG on a connection that stays open until it is used again: then a TCP reset."""
+    connection.sendall(reply("200 OK", jpeg(), "Content-Type: image/jpeg"))
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _drip(server: HostileServer, connection: socket.socket) -> None:
     while not server.closing.wait(DRIP_S):
         connection.sendall(b"a")

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import CLIPModel
+from transformers.activations import QuickGELUActivation
+from transformers.models.clip.modeling_clip import CLIPMLP
 
 from clipgres.encoder.api import Vectors
 
@@ -20,6 +22,7 @@ MIN_COSINE = 0.999
 # 1.8 but 0.9 one by one, 7.9 M 1.9, 21 M 3.1, 85 M 4.2; one short text: 0.9 M 0.7, 2.4 M 0.7, 21 M 1.1, 38 M 1.4.
 VISION_FROM = 5_000_000
 TEXT_FROM = 20_000_000
+QUICK_GELU = 1.702
 
 
 def use_bf16(model: CLIPModel, embed_images: Callable[[], Vectors], embed_texts: Callable[[], Vectors]) -> None:
@@ -47,12 +50,27 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     return next((set(flags.split()) for name, _, flags in lines if name.strip() == "flags"), set())
 
 
+def fuse_quick_gelu(tower: torch.nn.Module) -> None:
+    """Make CLIP's activation one pass over memory instead of three, a tenth of the time of a batch of pictures.
+
+    x sigmoid(1.702 x) is silu(1.702 x) / 1.702, and the two factors can go into the weights before and behind it.
+    """
+    for mlp in tower.modules():
+        if isinstance(mlp, CLIPMLP) and isinstance(mlp.activation_fn, QuickGELUActivation):
+            mlp.fc1.weight.data *= QUICK_GELU
+            mlp.fc1.bias.data *= QUICK_GELU
+            mlp.fc2.weight.data /= QUICK_GELU
+            mlp.activation_fn = torch.nn.SiLU(inplace=True)
+
+
 def _turn(model: CLIPModel, name: str, smallest: int, embed: Callable[[], Vectors]) -> None:
     tower = model.get_submodule(name)
     if sum(parameter.numel() for parameter in tower.get_submodule("encoder").parameters()) < smallest:
         return
     exact = embed()
-    setattr(model, name, copy.deepcopy(tower).to(torch.bfloat16))
+    half = copy.deepcopy(tower)
+    fuse_quick_gelu(half)
+    setattr(model, name, half.to(torch.bfloat16))
     cosines = np.sum(exact * embed(), axis=1)
     if not np.all(cosines >= MIN_COSINE):
         setattr(model, name, tower)

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPVisionConfig
+from transformers.activations import QuickGELUActivation
+from transformers.models.clip.modeling_clip import CLIPMLP
 
 from clipgres.encoder import load_encoder
 from clipgres.encoder.clip import ClipEncoder, probe_pictures
-from clipgres.encoder.precision import bf16_is_fast, cpu_flags, use_bf16
+from clipgres.encoder.precision import bf16_is_fast, cpu_flags, fuse_quick_gelu, use_bf16
 from tests.models import write_small_clip
 
 
@@ -38,6 +41,16 @@ def test_both_towers_turn_and_keep_their_vectors(encoder: ClipEncoder) -> None:
     turn(encoder)
     assert types(encoder) == (torch.bfloat16, torch.bfloat16)
     assert 0.999 < float(before[0] @ encoder.text(["a red car"])[0]) < 1 - 1e-7
+
+
+def test_the_fused_activation_computes_what_clips_own_does() -> None:
+    layer = CLIPMLP(CLIPVisionConfig(hidden_size=64, intermediate_size=128))
+    values = 3 * torch.randn(50, 64)
+    with torch.inference_mode():
+        expected = layer(values)
+        fuse_quick_gelu(layer)
+        assert not isinstance(layer.activation_fn, QuickGELUActivation)
+        assert torch.allclose(layer(values), expected, atol=1e-6)
 
 
 def test_a_tower_whose_vectors_change_stays_exact(encoder: ClipEncoder, caplog: pytest.LogCaptureFixture) -> None:

@@ -82,6 +82,14 @@ def test_connections_are_reused(server: HostileServer) -> None:
     assert server.connections == before + 1
 
 
+def test_a_kept_connection_that_breaks_on_its_next_use_is_replaced(server: HostileServer) -> None:
+    before = server.connections
+    with Fetcher(settings_for(server)) as fetcher:
+        bodies = {fetcher.fetch(server.url("stale")).body for _ in range(3)}
+    assert bodies == {jpeg()}
+    assert server.connections == before + 3
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
