@@ -46,7 +46,11 @@ def demo_settings() -> Settings:
     home = Path("/var/lib/clipgres-demo") if os.geteuid() == 0 else Path(".demo").resolve()
     given = os.environ.get("CLIPGRES_HOME")
     return load_settings(
-        home=Path(given) if given else home, model="tiny-clip", fetch_allow="127.0.0.0/8", fetch_per_host=16
+        home=Path(given) if given else home,
+        model="tiny-clip",
+        fetch_allow="127.0.0.0/8",
+        fetch_per_host=16,
+        retry_base_s=1,
     )
 
 

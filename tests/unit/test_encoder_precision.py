@@ -44,7 +44,7 @@ def test_both_towers_turn_and_keep_their_vectors(encoder: ClipEncoder) -> None:
 
 
 def test_the_fused_activation_computes_what_clips_own_does() -> None:
-    layer = CLIPMLP(CLIPVisionConfig(hidden_size=64, intermediate_size=128))
+    layer = CLIPMLP(CLIPVisionConfig(hidden_size=64, intermediate_size=128, num_attention_heads=2))
     values = 3 * torch.randn(50, 64)
     with torch.inference_mode():
         expected = layer(values)
