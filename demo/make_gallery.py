@@ -57,7 +57,7 @@ WANTED_COLOURS = "pizza/blue;car/red;dog/green;cat/yellow;robot/pink;guitar/red;
 
 
 def draw_scenes(count: int, rng: random.Random) -> list[Scene]:
-    """Held-out scenes, no two of the same things, that together show every concept about equally often."""
+    """Held-out scenes, no two of the same things; a shuffled deck deals the concepts, so that most are shown."""
     found = {scene.concepts: scene for scene in _wanted(rng)}
     deck = _deck(rng)
     while len(found) < count:

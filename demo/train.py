@@ -40,7 +40,7 @@ class Recipe:
     dimension: int = 512
     text_layers: int = 2
     batch: int = 512
-    steps: int = 2000
+    steps: int = 1400
     warm_up: int = 200
     easy: float = 0.15
     rate: float = 1.5e-3

@@ -69,7 +69,8 @@ class Commands(click.Group):
 
 
 def _hint(error: ClipgresError, context: click.Context) -> str:
-    """An embedded database that does not answer is most often one that nobody started."""
+    """An embedded server that does not answer is most often one that nobody started."""
     tools = context.find_object(Tools)
-    embedded = tools is not None and tools.settings.database_url is None
-    return "\n  Is it running? `clipgres up` starts it." if isinstance(error, Unavailable) and embedded else ""
+    is_embedded = tools is not None and tools.settings.database_url is None
+    is_of_a_server = isinstance(error, Unavailable) and error.__cause__ is not None
+    return "\n  Is it running? `clipgres up` starts it." if is_of_a_server and is_embedded else ""
