@@ -62,7 +62,7 @@ class BatchProgress:
 
     @property
     def is_held(self) -> bool:
-        """Whether what is left waits for the network: some of it was tried in vain, and nothing moves until it is back."""
+        """Whether it waits for the network: some was tried in vain, and nothing moves until it is back."""
         return self.finished_at is not None and self.held > 0 and self.rate == 0
 
 

@@ -128,12 +128,13 @@ def _queue(redis: Redis) -> Iterator[Finding]:
     else:
         yield Finding("Redis", Health.UNUSUAL, f"maxmemory-policy is {policy}", "set it to noeviction")
     alive = workers(redis)
-    if alive:
-        yield Finding("workers", Health.WELL, ", ".join(worker.name for worker in alive))
-    else:
+    if not alive:
         yield Finding(
             "workers", Health.BROKEN, "none is alive: nothing is fetched or embedded", "start one: clipgres up"
         )
+    for worker in alive:
+        health = Health.BROKEN if worker.trouble else Health.WELL
+        yield Finding("worker", health, f"{worker.name}: {worker.trouble}" if worker.trouble else worker.name)
 
 
 def _models(engine: Engine, encoders: Encoders) -> Iterator[Finding]:

@@ -31,13 +31,17 @@ REDIS_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """A worker that was alive within the last half minute; `model` is what it has in memory, if anything."""
+    """A worker that was alive within the last half minute; `model` is what it has in memory, if anything.
+
+    `trouble` is why it cannot embed for some collection, in words that say what to do.
+    """
 
     name: str
     slots: int
     pid: int
     since: datetime
     model: str | None
+    trouble: str | None = None
 
 
 def make_app(redis_url: str) -> Celery:

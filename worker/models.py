@@ -26,6 +26,7 @@ class Models:
         self._lock = Lock()
         self._proven: set[Space] = set()
         self._failed_at: dict[Space, float] = {}
+        self._trouble: dict[Space, str] = {}
         self._told: set[str] = set()
 
     def encoder(self, space: Space) -> Encoder | None:
@@ -38,6 +39,7 @@ class Models:
                 if space not in self._proven:
                     _try_out(encoder)
                     self._proven.add(space)
+                    self._trouble.pop(space, None)
             except ModelError as error:
                 self._give_up(space, error)
                 return None
@@ -61,8 +63,13 @@ class Models:
         """The names of the models in memory."""
         return ", ".join(sorted({space.model for space in self._encoders.loaded()})) or None
 
+    def trouble(self) -> str | None:
+        """Why some collections get nothing from this worker, if so."""
+        return "; ".join(self._trouble.values()) or None
+
     def _give_up(self, space: Space, error: ModelError) -> None:
         self._failed_at[space] = time.monotonic()
+        self._trouble[space] = str(error)
         self._proven.discard(space)
         if str(error) not in self._told:
             self._told.add(str(error))

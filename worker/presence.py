@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event
@@ -13,17 +12,20 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from clipgres.queue import PRESENCE_TTL_S, WorkerInfo, announce, withdraw
+from worker.models import Models
 from worker.outage import Outage
 
 log = logging.getLogger(__name__)
 
 
-def announce_until(stopping: Event, redis: Redis, name: str, slots: int, model: Callable[[], str | None]) -> None:
-    """Announce the worker until told to stop, then take it back; `model` says what is in memory by then."""
+def announce_until(stopping: Event, redis: Redis, name: str, slots: int, models: Models) -> None:
+    """Announce the worker until told to stop, then take it back."""
     since = datetime.now(UTC)
     outage = Outage(log, "the queue")
     while not stopping.is_set():
-        worker = WorkerInfo(name=name, slots=slots, pid=os.getpid(), since=since, model=model())
+        worker = WorkerInfo(
+            name=name, slots=slots, pid=os.getpid(), since=since, model=models.loaded(), trouble=models.trouble()
+        )
         try:
             announce(redis, worker)
             outage.end()

@@ -60,9 +60,7 @@ class WorkerProcess:
         feeder = Feeder(engine=self._engine, redis=self._redis, app=self._app, batch_images=self._settings.batch_images)
         _in_background("model-loader", self._models.load_default)
         _in_background("feeder", lambda: feeder.run(self._stopping))
-        _in_background(
-            "presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models.loaded)
-        )
+        _in_background("presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models))
 
     def stop(self) -> None:
         """Make whatever runs come to its end within seconds."""

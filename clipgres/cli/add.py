@@ -17,12 +17,11 @@ from clipgres.database import transaction
 from clipgres.enqueue import Added, enqueue
 from clipgres.errors import NotFound, Unavailable
 from clipgres.lists import FORMATS, OpenedList, RefusedLine, open_list, open_rows
-from clipgres.queue import workers
 from clipgres.wording import count, duration, many
 
 POLL_S = 0.5
 SHOWN_REFUSALS = 20
-NO_WORKER_AFTER_S = 15
+STANDSTILL_S = 10
 
 
 @click.command()
@@ -133,14 +132,24 @@ def _wait(tools: Tools, batch: int) -> batches.BatchProgress:
 
 
 def _note(tools: Tools, now: batches.BatchProgress, waited_s: float) -> str:
-    if waited_s > NO_WORKER_AFTER_S and not workers(tools.redis):
-        return "no worker is alive: start one with `clipgres up`"
+    if now.rate == 0 and waited_s > STANDSTILL_S and (trouble := _trouble(tools)):
+        return trouble
     parts = [f"{count(now.failed)} failed" if now.failed else "", f"{now.rate:.0f} pictures/s" if now.rate else ""]
     if now.left and now.left == now.waiting:
         parts.append(f"{count(now.waiting)} will be tried again")
     elif now.eta_s:
         parts.append(f"{duration(now.eta_s)} left")
     return ", ".join(part for part in parts if part)
+
+
+def _trouble(tools: Tools) -> str | None:
+    """Why nothing moves, where the workers tell."""
+    alive = tools.workers()
+    if alive is None:
+        return "the queue does not answer"
+    if not alive:
+        return "no worker is alive: start one with `clipgres up`"
+    return next((worker.trouble for worker in alive if worker.trouble), None)
 
 
 def _show(progress: batches.BatchProgress) -> None:

@@ -11,8 +11,8 @@ import click
 from clipgres.answer import Answer
 from clipgres.cli.output import print_json, stderr, stdout, table
 from clipgres.cli.tools import Tools
-from clipgres.hits import Hits
 from clipgres.errors import BadRequest
+from clipgres.hits import Hits
 from clipgres.request import DEFAULT_TOP_K, Mode, parse_request
 from clipgres.wording import answer_line, percent
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
-from redis.exceptions import RedisError
 
 from clipgres import batches
 from clipgres.cli.output import print_json, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
-from clipgres.queue import WorkerInfo, depth, workers
+from clipgres.queue import WorkerInfo
 from clipgres.statistics import CollectionStatistics, all_statistics
 from clipgres.wording import count, duration, many
 
@@ -40,13 +39,12 @@ def _show_all(tools: Tools, as_json: bool) -> None:
     with transaction(tools.engine) as connection:
         collections = all_statistics(connection)
         recent = batches.recent(connection, SHOWN_BATCHES)
-    alive, queued = _queue(tools)
+    alive = tools.workers()
     if as_json:
         numbers = {
             "collections": [asdict(one) for one in collections],
             "batches": [asdict(one) for one in recent],
             "workers": None if alive is None else [asdict(worker) for worker in alive],
-            "queued": queued,
         }
         print_json(numbers)
         return
@@ -60,18 +58,13 @@ def _show_all(tools: Tools, as_json: bool) -> None:
     console.print(_batches_table(recent))
 
 
-def _queue(tools: Tools) -> tuple[list[WorkerInfo] | None, int | None]:
-    """The workers that are alive and the length of the queue; None when Redis does not answer."""
-    try:
-        return workers(tools.redis), depth(tools.redis)
-    except RedisError:
-        return None, None
-
-
 def _workers_line(alive: list[WorkerInfo] | None) -> str:
     if alive is None:
         return "The queue does not answer; nothing is lost by that. `clipgres doctor` says more."
-    return f"{many(len(alive), 'worker')} alive." if alive else "No worker is alive: `clipgres up` starts one."
+    if not alive:
+        return "No worker is alive: `clipgres up` starts one."
+    troubles = "".join(f"\n{worker.name}: {worker.trouble}" for worker in alive if worker.trouble)
+    return f"{many(len(alive), 'worker')} alive.{troubles}"
 
 
 def _collections_table(collections: list[CollectionStatistics]) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from clipgres.database import create_engine
@@ -15,6 +16,7 @@ from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import ClipgresError, Unavailable
 from clipgres.fetch import Fetcher
+from clipgres.queue import WorkerInfo, workers
 from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 
@@ -54,6 +56,13 @@ class Tools:
             fetcher=Fetcher(self.settings),
             settings=self.settings,
         )
+
+    def workers(self) -> list[WorkerInfo] | None:
+        """The workers that are alive; None when the queue's server does not answer."""
+        try:
+            return workers(self.redis)
+        except RedisError:
+            return None
 
 
 class Commands(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from sqlalchemy import Engine, text
 from clipgres.cli import main
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
+from clipgres.queue import WorkerInfo, announce, connect_redis
 from clipgres.settings import Settings
 from tests.models import write_small_clip
 
@@ -97,6 +99,14 @@ def test_status_without_redis_still_shows_the_batches(terminal: Terminal, settin
     terminal.out("add", listed)
     away = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1")})
     assert "The queue does not answer" in Terminal(away).out("status")
+
+
+def test_status_shows_what_troubles_a_worker(terminal: Terminal, settings: Settings, redis_url: str) -> None:
+    worker = WorkerInfo(name="w@host", slots=1, pid=1, since=datetime.now(UTC), model=None, trouble="no model here")
+    with connect_redis(redis_url) as redis:
+        announce(redis, worker)
+    assert "1 worker alive.\nw@host: no model here" in terminal.out("status")
+    assert "w@host: no model here" in terminal.run("doctor").stdout
 
 
 def test_the_life_of_a_collection(terminal: Terminal) -> None:
