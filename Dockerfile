@@ -13,6 +13,6 @@ COPY demo demo
 RUN pip install --no-cache-dir -c constraints.txt . && install -d -o clipgres /var/lib/clipgres
 
 USER clipgres
-ENV CLIPGRES_HOME=/var/lib/clipgres
+ENV CLIPGRES_HOME=/var/lib/clipgres HF_HOME=/var/lib/clipgres/huggingface
 ENTRYPOINT ["clipgres"]
 CMD ["--help"]

@@ -81,10 +81,6 @@ class AddressPolicy:
             return f"port {port} is not one that pictures are fetched from"
         return None
 
-    def allows(self, address: IPAddress, port: int) -> bool:
-        """Whether the address may be connected to on this port."""
-        return self.refusal(address, port) is None
-
 
 def _bad(entry: str, cause: str) -> SetupError:
     return SetupError(f"setting CLIPGRES_FETCH_ALLOW: {entry!r}: {cause}")

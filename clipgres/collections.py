@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,6 +47,14 @@ FIND_SQL = text("""
     FROM clipgres.alias a
     JOIN clipgres.collection c ON c.id = a.collection_id
     WHERE c.state = 'ready' AND a.name = :name
+""")
+
+# Its jobs are done under whatever name there is, and without one under its number.
+FIND_BY_ID_SQL = text("""
+    SELECT c.id, coalesce((SELECT min(a.name) FROM clipgres.alias a WHERE a.collection_id = c.id), c.id::text) AS name,
+           c.model, c.model_revision, c.preprocessing, c.dimension, c.created_at
+    FROM clipgres.collection c
+    WHERE c.state = 'ready' AND c.id = :id
 """)
 
 LIST_SQL = text("""
@@ -125,6 +134,12 @@ def find(connection: Connection, name: str) -> Collection:
     return _from_row(row)
 
 
+def find_by_id(connection: Connection, collection_id: int) -> Collection | None:
+    """The collection with an id, whether or not an alias names it; None once it is deleted."""
+    row = connection.execute(FIND_BY_ID_SQL, {"id": collection_id}).first()
+    return None if row is None else _from_row(row)
+
+
 def find_or_create(connection: Connection, name: str, space: Space) -> Collection:
     """The collection under an alias, made in `space` if there is none.
 
@@ -132,7 +147,8 @@ def find_or_create(connection: Connection, name: str, space: Space) -> Collectio
         ModelError: it exists, in another space.
     """
     if connection.execute(FIND_SQL, {"name": name}).first() is None:
-        return create(connection, name, space)
+        with suppress(Conflict):  # another made it at this moment
+            return create(connection, name, space)
     collection = find(connection, name)
     check_space(collection, space)
     return collection
@@ -171,16 +187,16 @@ def delete(connection: Connection, name: str) -> None:
     """
     collection = find(connection, name)
     parameters = {"id": collection.id}
-    aliases = connection.execute(text("SELECT name FROM clipgres.alias WHERE collection_id = :id"), parameters)
-    for alias in aliases.scalars().all():
+    # Jobs before tables, the order in which a worker locks them when it writes.
+    for statement in DELETE_JOBS_SQL:
+        connection.execute(statement, parameters)
+    for alias in connection.execute(DELETE_ALIASES_SQL, parameters).scalars().all():
         connection.exec_driver_sql(f'DROP VIEW IF EXISTS {VIEWS}."{alias}"')
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {collection.item_table}, {collection.caption_table}")
-    for statement in DELETE_SQL:
-        connection.execute(statement, parameters)
+    connection.execute(DELETE_SQL, parameters)
 
 
-DELETE_SQL = (
-    text("DELETE FROM clipgres.alias WHERE collection_id = :id"),
+DELETE_JOBS_SQL = (
     text("DELETE FROM clipgres.batch WHERE collection_id = :id"),
     text("""
         WITH gone AS (DELETE FROM clipgres.job WHERE collection_id = :id RETURNING image_id)
@@ -189,8 +205,9 @@ DELETE_SQL = (
         WHERE im.id = gone.image_id
           AND NOT EXISTS (SELECT 1 FROM clipgres.job j WHERE j.image_id = im.id AND j.collection_id <> :id)
     """),
-    text("DELETE FROM clipgres.collection WHERE id = :id"),
 )
+DELETE_ALIASES_SQL = text("DELETE FROM clipgres.alias WHERE collection_id = :id RETURNING name")
+DELETE_SQL = text("DELETE FROM clipgres.collection WHERE id = :id")
 
 
 def check_name(name: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from clipgres.errors import ClipgresError, SchemaError, SetupError, Unavailable
+from clipgres.errors import ClipgresError, NotPermitted, SchemaError, SetupError, Unavailable
 
 MIN_POSTGRES = 15
 # Before 0.8.4 vacuum under concurrent writes can leave an HNSW graph unrepaired (pgvector's changelog).
@@ -108,6 +108,7 @@ def translated_errors() -> Iterator[None]:
     Raises:
         Unavailable: the server is away, full or restarting, or a statement took longer than it may.
         SchemaError: tables of ours are missing.
+        NotPermitted: the login may not do it, or the server takes no writes.
     """
     try:
         yield
@@ -126,6 +127,10 @@ def _in_our_words(error: DBAPIError | psycopg.Error) -> ClipgresError | None:
         return Unavailable("the database took longer over this than it may; narrow it down, or try again")
     if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return SchemaError("the database lacks tables of clipgres; run `clipgres migrate`")
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        return NotPermitted(f"{_first_line(cause)}: connect with a login that may, such as clipgres_owner")
+    if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
+        return NotPermitted("the database takes no writes: CLIPGRES_DATABASE_URL must name the primary")
     if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError):
         return Unavailable(f"the database cannot answer now: {_first_line(cause)}")
     return None

@@ -7,7 +7,8 @@ ClipgresError
 │   └── Conflict         it exists already, or something else is running
 ├── SetupError           the machine or its settings are wrong; refuse to start
 │   ├── ModelError       weights that are missing, unsafe or of another space
-│   └── SchemaError      a database too old, not migrated, or of another version
+│   ├── SchemaError      a database too old, not migrated, or of another version
+│   └── NotPermitted     the database does not let this login do it, or takes no writes
 ├── Unavailable          a server is away for now; HTTP 503, try again
 └── ImageError           one URL or picture failed, for a reason of the closed list
     ├── PermanentImageError   record it, look again rarely
@@ -53,6 +54,10 @@ class ModelError(SetupError):
 
 class SchemaError(SetupError):
     """A database that is too old, not migrated, or newer than this program."""
+
+
+class NotPermitted(SetupError):
+    """The database does not let this login do it, or is a replica that takes no writes."""
 
 
 class Unavailable(ClipgresError):

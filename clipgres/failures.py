@@ -62,17 +62,19 @@ _WHERE = """
 """
 
 BY_REASON_SQL = text(f"""
-    WITH failed AS MATERIALIZED (
-        SELECT j.reason, j.image_id FROM clipgres.job j WHERE j.status = 'failed' AND {_WHERE}
-    ), ranked AS (
-        SELECT reason, image_id, row_number() OVER (PARTITION BY reason ORDER BY image_id) AS place FROM failed
+    WITH counted AS (
+        SELECT j.reason, count(*) AS images FROM clipgres.job j WHERE j.status = 'failed' AND {_WHERE} GROUP BY j.reason
     )
-    SELECT r.reason, max(r.place) AS images,
-           array_agg(im.url ORDER BY im.id) FILTER (WHERE im.id IS NOT NULL) AS urls
-    FROM ranked r
-    LEFT JOIN clipgres.image im ON im.id = r.image_id AND r.place <= :samples
-    GROUP BY r.reason
-    ORDER BY images DESC, r.reason
+    SELECT c.reason, c.images,
+           ARRAY(
+               SELECT im.url
+               FROM clipgres.job j
+               JOIN clipgres.image im ON im.id = j.image_id
+               WHERE j.status = 'failed' AND j.reason = c.reason AND {_WHERE}
+               LIMIT :samples
+           ) AS urls
+    FROM counted c
+    ORDER BY c.images DESC, c.reason
 """)  # noqa: S608
 
 BY_HOST_SQL = text(f"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from alembic import command
 from alembic.config import Config
@@ -63,8 +64,9 @@ def current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
 
 
+@cache
 def head_revision() -> str:
-    """The newest revision this program knows."""
+    """The newest revision this program knows, read once: whoever asks whether all is ready asks for it each time."""
     head = ScriptDirectory.from_config(_config(None)).get_current_head()
     assert head is not None  # noqa: S101 - the package ships at least one revision
     return head

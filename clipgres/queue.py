@@ -100,11 +100,6 @@ def send_work(app: Celery, collection_id: int) -> None:
         raise Unavailable(f"the queue cannot take work now: {error}") from error
 
 
-def depth(redis: Redis) -> int:
-    """How many messages wait in the queue."""
-    return int(redis.llen(PREFIX + QUEUE))
-
-
 def queued(redis: Redis) -> Counter[int]:
     """How many messages wait for each collection; one that is not ours to read counts for collection 0."""
     messages: list[bytes] = redis.lrange(PREFIX + QUEUE, 0, -1)  # type: ignore[assignment]

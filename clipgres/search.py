@@ -16,7 +16,7 @@ from clipgres.database import transaction
 from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
-from clipgres.plans import Method, Wanted, find_rows
+from clipgres.plans import Found, Method, Wanted, find_rows
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import SearchRequest
 from clipgres.settings import Settings
@@ -76,24 +76,28 @@ def search(
         found = find_rows(connection, wanted)
     hits = [_hit(row) for row in found.rows]
     shown = [hit for hit in hits if request.min_score is None or hit.score >= request.min_score]
-    plan = Plan(
+    return Answer(
+        collection=collection.name,
+        hits=shown,
+        plan=_plan(found, wanted, time.perf_counter() - started),
+        hidden=len(hits) - len(shown),
+        namespace=request.namespace,
+    )
+
+
+def _plan(found: Found, wanted: Wanted, seconds: float) -> Plan:
+    uses_index = found.method in (Method.INDEX, Method.INDEX_THEN_EXACT)
+    return Plan(
         method=found.method,
-        index=collection.index_name if found.method in (Method.INDEX, Method.INDEX_THEN_EXACT) else None,
-        asked=request.top_k,
-        found=len(hits),
+        index=wanted.collection.index_name if uses_index else None,
+        asked=wanted.limit,
+        found=len(found.rows),
         matched=found.matches.count,
         matched_is_exact=found.matches.is_exact,
         ef_search=found.ef_search,
         capped=found.capped,
-        took_ms=round((time.perf_counter() - started) * 1000, 2),
-        text_was_cut=query.text_was_cut,
-    )
-    return Answer(
-        collection=collection.name,
-        hits=shown,
-        plan=plan,
-        hidden=len(hits) - len(shown),
-        namespace=request.namespace,
+        took_ms=round(seconds * 1000, 2),
+        text_was_cut=wanted.query.text_was_cut,
     )
 
 

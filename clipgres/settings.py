@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SetupError(_first_problem(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"clipgres.toml is not TOML: {error}") from error
 
 
 def _suggestion(field: str) -> str:

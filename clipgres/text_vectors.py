@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from clipgres.database import transaction
 from clipgres.encoder.api import usable
 from clipgres.encoders import Encoders
-from clipgres.errors import BadRequest
+from clipgres.errors import BadRequest, NotPermitted
 from clipgres.models import Space
 
 Vector = NDArray[np.float32]
@@ -102,10 +101,6 @@ class TextVectors:
         return TextVector(vectors[0], was_cut)
 
     def _keep(self, model: str, query: str, vector: Vector) -> None:
-        try:
-            with transaction(self._engine) as connection:
-                connection.execute(KEEP_SQL, {"model": model, "text": query, "embedding": vector})
-        except DBAPIError as error:
-            # A replica, or a role that may only read: then each process has its own memory and no more.
-            if not isinstance(error.orig, ReadOnlySqlTransaction | InsufficientPrivilege):
-                raise
+        # A replica, or a role that may only read: then each process has its own memory and no more.
+        with suppress(NotPermitted), transaction(self._engine) as connection:
+            connection.execute(KEEP_SQL, {"model": model, "text": query, "embedding": vector})

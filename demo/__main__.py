@@ -73,6 +73,8 @@ def tour(stack: Stack, site: GallerySite, *, stays: bool) -> None:
     )
     click.echo(f"\nThe page is at {stack.url}. {like}")
     if stays:
+        home = shlex.quote(str(stack.settings.home))
+        click.echo(f"In another terminal: CLIPGRES_HOME={home} {shlex.quote(sys.prefix)}/bin/clipgres search a cat")
         click.echo(
             "tiny-clip knows drawn scenes only, no photographs: see demo/tiny-clip/README.md. Ctrl-C stops everything."
         )

@@ -66,8 +66,8 @@ def scalar(engine: Engine, statement: str, **parameters: object) -> object:
         return connection.execute(text(statement), parameters).scalar_one()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether the condition came to hold in time."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether the condition came to hold in time, which is ample for a loaded machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

@@ -10,6 +10,7 @@ from typing import TypeVar
 from flask import Flask, Response, current_app, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as PageNotFound
 
 from clipgres.errors import (
     BadRequest,
@@ -47,6 +48,7 @@ HEADLINES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not available at this moment",
 }
+SUBJECTS = {"image": "the picture", "image_url": "the picture at that address", "like": "more like this"}
 RETRY_AFTER_S = "5"
 
 T = TypeVar("T")
@@ -66,6 +68,13 @@ class Problem:
     def title(self) -> str:
         """The status in words."""
         return self.status.phrase
+
+    @property
+    def told(self) -> str:
+        """The detail for people, who know no field by its name in the API."""
+        if self.field not in SUBJECTS:
+            return self.detail
+        return f"{SUBJECTS[self.field]}: {self.detail.removeprefix(f'{self.field}: ')}"
 
     @property
     def headline(self) -> str:
@@ -125,6 +134,8 @@ def _told(error: HTTPException) -> str:
     if isinstance(error, RequestEntityTooLarge):
         limit = request.max_content_length or 0
         return f"the request is larger than may be sent here ({limit / 1e6:,.0f} MB), or it has too many parts"
+    if isinstance(error, PageNotFound) and error.description == PageNotFound.description:
+        return f"there is no page at {request.path[:80]}"
     return (error.description or "").rstrip(".")
 
 

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import Connection
 
 from clipgres.collections import DEFAULT, Collection, list_all
 from clipgres.database import transaction
@@ -18,7 +17,7 @@ from clipgres.errors import UserError
 from clipgres.items import find_item
 from clipgres.model_files import TINY
 from clipgres.request import SearchRequest
-from clipgres.statistics import CollectionStatistics, all_statistics, collection_statistics
+from clipgres.statistics import all_statistics, collection_statistics, count_items
 from webapp.errors import problem_of
 from webapp.params import from_page, namespace_of
 from webapp.services import Services, services
@@ -80,11 +79,14 @@ def _surroundings(parts: Services, *, needs_counts: bool) -> dict[str, object]:
     with transaction(parts.engine) as connection:
         known = list_all(connection)
         chosen = _chosen(known)
+        size = count_items(connection, chosen) if chosen and needs_counts else None
+        is_empty = chosen is not None and size is not None and size.items == 0
         return {
             "collections": known,
             "chosen": chosen.name if chosen else DEFAULT,
             "model_is_tiny": chosen is not None and chosen.space.model == TINY,
-            "statistics": _counts(connection, chosen) if needs_counts else None,
+            "size": size,
+            "emptiness": collection_statistics(connection, chosen) if chosen and is_empty else None,
         }
 
 
@@ -93,10 +95,6 @@ def _chosen(known: list[Collection]) -> Collection | None:
     by_name = {collection.name: collection for collection in known}
     asked = request.values.get("collection") or DEFAULT
     return by_name.get(asked) or by_name.get(DEFAULT) or (known[0] if known else None)
-
-
-def _counts(connection: Connection, collection: Collection | None) -> CollectionStatistics | None:
-    return collection_statistics(connection, collection) if collection else None
 
 
 def _query_picture(parts: Services, wanted: SearchRequest) -> str | None:

@@ -101,12 +101,16 @@ class Feeder:
 
 
 def wanted(dues: Sequence[Due], waiting: Counter[int], slots: int, batch_images: int) -> list[int]:
-    """Which messages to add: in turn one for each collection, never more of it than its jobs or the slots call for."""
+    """Which messages to add: in turn one for each collection, never more of it than its jobs or the slots call for.
+
+    However few the slots, each collection may have one that waits: the first ones must not shut out the rest.
+    """
     missing = {
         entry.collection_id: min(slots, -(-entry.jobs // batch_images)) - waiting[entry.collection_id] for entry in dues
     }
     rounds = [collection for turn in range(slots) for collection, count in missing.items() if count > turn]
-    return rounds[: max(MESSAGES_PER_SLOT * slots - waiting.total(), 0)]
+    room = max(MESSAGES_PER_SLOT * slots, len(dues)) - waiting.total()
+    return rounds[: max(room, 0)]
 
 
 def _sweep(connection: Connection) -> None:

@@ -31,8 +31,9 @@ from clipgres.writes import Outcome, Written, write_outcomes
 from worker.claims import claim_next
 from worker.hand import Hand, Row, by_token, patiently, renewed
 from worker.line import Line
-from worker.network import Network
+from worker.network import PROBE_EVERY_S, Network
 from worker.outcome import Result, outcome_of
+from worker.pace import Pace
 from worker.stages import Arrival, Obtaining, Picture, embed_arrivals
 from worker.witness import look_in_background
 
@@ -40,6 +41,8 @@ TICK_S = 0.2
 POLL_S = 1.0
 WRITE_ROWS = 64
 WRITE_EVERY_S = 1.0
+# So many batches waiting for the model are enough.
+ENOUGH_BATCHES = 2
 # From then on a download is slow, and what waits behind it makes room for others where room is short.
 SLOW_S = 5.0
 PUT_BACK_S = 20.0
@@ -98,8 +101,9 @@ class _Flow:
         self._settings = tools.settings
         # A picture prepared tells the side of the model's input.
         side = len(encoder.prepare(Image.new("RGB", (64, 64))))
-        self._obtained = Obtaining(tools.fetch, encoder, tools.settings, side)
         self._arrivals: SimpleQueue[Arrival[Row] | None] = SimpleQueue()
+        pace = Pace(lambda: self._arrivals.qsize() >= ENOUGH_BATCHES * self._settings.model_batch)
+        self._obtained = Obtaining(tools.fetch, encoder, tools.settings, side, pace)
         self._ended: SimpleQueue[tuple[Row, Result] | Exception] = SimpleQueue()
         self._results: dict[Row, Result] = {}
         self._wrote_at = time.monotonic()
@@ -148,9 +152,11 @@ class _Flow:
         return not self.hand or not (self._is_alone or len(self.hand) > self._settings.batch_images)
 
     def _claim(self) -> None:
-        rows = patiently(lambda: claim_next(self._tools.engine, self._collection, self._tools.network, self._settings))
+        network = self._tools.network
+        rows = patiently(lambda: claim_next(self._tools.engine, self._collection, network, self._settings))
         if not rows:
-            self._next_poll = time.monotonic() + POLL_S
+            # To find what needs no network among millions that do takes the database seconds.
+            self._next_poll = time.monotonic() + (PROBE_EVERY_S if network.is_suspected else POLL_S)
         # What may have taken a worker down is tried with nothing beside it.
         self._is_alone = any(row.job.is_suspect for row in rows)
         is_beside_others = self._is_alone and len(self.hand) > 0

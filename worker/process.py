@@ -10,7 +10,7 @@ from threading import Event, Thread
 from celery import Celery
 
 from clipgres.addresses import AddressPolicy
-from clipgres.collections import Collection, list_all
+from clipgres.collections import Collection, find_by_id, list_all
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import Encoder
 from clipgres.encoders import Encoders
@@ -33,6 +33,7 @@ from worker.turn import Turn
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 8
+LOOK_FOR_INDEXES_EVERY_S = 600.0
 
 
 class WorkerProcess:
@@ -56,10 +57,11 @@ class WorkerProcess:
         )
 
     def start(self, name: str, slots: int) -> None:
-        """Load the model, feed the queue and say that this worker is there, each in a thread of its own."""
+        """Load the model, feed the queue, keep the indexes and say that it is there, each in a thread of its own."""
         feeder = Feeder(engine=self._engine, redis=self._redis, app=self._app, batch_images=self._settings.batch_images)
         _in_background("model-loader", self._models.load_default)
         _in_background("feeder", lambda: feeder.run(self._stopping))
+        _in_background("indexes", self._keep_indexes)
         _in_background("presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models))
 
     def stop(self) -> None:
@@ -76,7 +78,8 @@ class WorkerProcess:
     def embed(self, collection_id: int) -> None:
         """Work on a collection for a turn, then build its index if it has come to need one."""
         try:
-            collection = self._find(collection_id)
+            with transaction(self._engine) as connection:
+                collection = find_by_id(connection, collection_id)
             encoder = self._models.encoder(collection.space) if collection else None
             if collection and encoder:
                 self._embed(collection, encoder)
@@ -96,23 +99,35 @@ class WorkerProcess:
             if written != Written():
                 log.info("%s: %s", collection.name, written)
 
-    def _find(self, collection_id: int) -> Collection | None:
-        with transaction(self._engine) as connection:
-            return next((found for found in list_all(connection) if found.id == collection_id), None)
+    def _keep_indexes(self) -> None:
+        """Build the indexes that no message leads to: of a worker that was stopped at it, or of a build that failed."""
+        while not self._stopping.is_set():
+            try:
+                with transaction(self._engine) as connection:
+                    collections = list_all(connection)
+                for collection in collections:
+                    if self._lacks_index(collection):
+                        self._index(collection)
+            except ClipgresError as error:
+                log.warning("whether an index is missing cannot be looked up now: %s", error)
+            self._stopping.wait(LOOK_FOR_INDEXES_EVERY_S)
 
     def _index_in_background(self, collection: Collection) -> None:
         """Build the index once the queue has drained, beside the work on this and other collections."""
-        if collection.id in self._indexing or self._stopping.is_set():
-            return
-        with transaction(self._engine) as connection:
-            is_needed = is_drained(connection, collection.id) and needs_index(
-                connection, collection, self._settings.index_rows
-            )
-        if is_needed:
-            self._indexing.add(collection.id)
+        if self._lacks_index(collection):
             _in_background("index", lambda: self._index(collection))
 
+    def _lacks_index(self, collection: Collection) -> bool:
+        """Whether there is an index to build now: nothing is on its way, and there are enough rows for one."""
+        if collection.id in self._indexing or self._stopping.is_set():
+            return False
+        with transaction(self._engine) as connection:
+            return is_drained(connection, collection.id) and needs_index(
+                connection, collection, self._settings.index_rows
+            )
+
     def _index(self, collection: Collection) -> None:
+        self._indexing.add(collection.id)
         try:
             started = time.monotonic()
             if build_index(self._engine, collection):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import BoundedSemaphore
 from typing import Generic, TypeVar
 
 from clipgres.decode import decode, thumbnail
@@ -19,6 +17,7 @@ from clipgres.preprocess import Pixels
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Facts
+from worker.pace import Pace
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,13 +47,13 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Obtaining:
-    """How pictures are obtained. Big ones are decoded a few at a time, whatever the number of downloads."""
+    """How pictures are obtained: downloaded by many threads at once, decoded by a few of them at a time."""
 
     fetch: Callable[[str], Fetched]
     encoder: Encoder
     settings: Settings
     side: int = 224
-    decoding: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(2 * (os.cpu_count() or 1)))
+    decoding: Pace = field(default_factory=Pace)
 
     def __call__(self, job: Claimed) -> Picture | ImageError:
         """Get one picture ready for the model, from its thumbnail if there is one; it never raises."""

@@ -15,7 +15,7 @@ def main(context: click.Context) -> None:
     """Text-to-image and image-to-image search inside a PostgreSQL database.
 
     \b
-    A first evening with it:
+    To begin with:
       clipgres up                          start everything on this machine; leave it running
       clipgres add list.tsv --wait         caption TAB url, one a line; or CSV and JSONL with named columns
       clipgres search "two dogs on a beach"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from clipgres import batches, collections
-from clipgres.cli.output import print_json, stderr, stdout, table
+from clipgres.cli.output import note, pace, print_json, stderr, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.collections import Collection
 from clipgres.database import transaction
@@ -20,14 +22,18 @@ from clipgres.lists import FORMATS, OpenedList, RefusedLine, open_list, open_row
 from clipgres.wording import count, duration, many
 
 POLL_S = 0.5
+LONGEST_POLL_S = 10.0
 SHOWN_REFUSALS = 20
 STANDSTILL_S = 10
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
 @click.command()
 @click.argument("source", metavar="FILE|URL|-")
 @click.option("--collection", default=collections.DEFAULT, show_default=True, help="Where to; made if it is new.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True, help="What the list is."
+)
 @click.option("--caption", multiple=True, help="For a URL: what it shows; may be given again.")
 @click.option("--wait", is_flag=True, help="Stay, with a progress bar, until every picture came to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -35,7 +41,7 @@ STANDSTILL_S = 10
 def add(
     tools: Tools, source: str, collection: str, format_: str, caption: tuple[str, ...], wait: bool, as_json: bool
 ) -> None:
-    """Add pictures by their addresses.
+    """Add pictures: a list, or one address.
 
     FILE is a list: TSV as Conceptual Captions has it (caption TAB url, no header), CSV or JSONL with named columns
     (url, caption, key, namespace; any other becomes metadata), gzip or not. - reads standard input, and a URL adds
@@ -49,14 +55,28 @@ def add(
     """
     opened = _opened(tools, source, format_, caption)
     target = _target(tools, collection)
-    added = _take(tools, target, opened, as_json)
-    progress = _wait(tools, added.batch) if wait else None
+    with _interruption("Broken off. The same command goes on where it stopped."):
+        added = _take(tools, target, opened, as_json)
+    progress = None
+    if wait:
+        with _interruption(f"The workers go on without you. Follow it: clipgres status {added.batch}"):
+            progress = _wait(tools, added.batch)
     if as_json:
         print_json(asdict(progress or added))
     elif progress:
         _show(progress)
-    else:
-        stderr().print(f"Follow it: clipgres status {added.batch}")
+    elif added.accepted or added.merged:
+        note(f"Follow it: clipgres status {added.batch}")
+
+
+@contextmanager
+def _interruption(advice: str) -> Iterator[None]:
+    """After Ctrl-C, say what becomes of the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\n{advice}", err=True)
+        sys.exit(INTERRUPTED)
 
 
 def _opened(tools: Tools, source: str, format_: str, captions: tuple[str, ...]) -> OpenedList:
@@ -65,6 +85,8 @@ def _opened(tools: Tools, source: str, format_: str, captions: tuple[str, ...]) 
         return open_rows([{"url": source, "captions": list(captions)}], source, caption_max_chars=limit)
     if captions:
         raise click.UsageError("--caption goes with a URL; a list has captions of its own")
+    if source == "-" and sys.stdin is None:
+        raise click.UsageError("standard input is closed: send the list there, or name a file")
     return open_list(source, format_, caption_max_chars=limit)
 
 
@@ -75,7 +97,7 @@ def _target(tools: Tools, name: str) -> Collection:
             return collections.find(connection, name)
         except NotFound:
             made = collections.create(connection, name, tools.encoders.default_space())
-    stderr().print(f"Made the collection {name}: {made.space.describe()}")
+    note(f"Made the collection {name}: {made.space.describe()}")
     return made
 
 
@@ -85,12 +107,15 @@ def _take(tools: Tools, target: Collection, opened: OpenedList, as_json: bool) -
         on_progress: Callable[[Added], None] = lambda added: status.update(f"Reading ... {many(added.lines, 'line')}")  # noqa: E731
         added = enqueue(tools.engine, target, opened, on_progress=on_progress, on_refused=refused)
     if added.resumed_at:
-        stderr().print(f"Went on after line {count(added.resumed_at)} of the same list.")
+        note(f"Went on after line {count(added.resumed_at)} of the same list.")
     counts = f"{count(added.accepted)} accepted, {count(added.merged)} merged, {count(added.refused)} refused"
-    console = stderr() if as_json else stdout()
-    console.print(f"Batch {added.batch}: {counts}.")
+    click.echo(f"Batch {added.batch}: {counts}.", err=as_json)
     if added.refused > SHOWN_REFUSALS:
-        stderr().print(f"All refused lines: clipgres status {added.batch} --refused")
+        note(f"More refused lines: clipgres status {added.batch} --refused")
+    if not added.lines:
+        note("The list is empty.")
+    elif added.refused and not (added.accepted or added.merged):
+        note("Not one line was taken. `clipgres add --help` says what a list looks like.")
     return added
 
 
@@ -103,7 +128,7 @@ class _Refusals:
     def __call__(self, refused: RefusedLine) -> None:
         self._shown += 1
         if self._shown <= SHOWN_REFUSALS:
-            stderr().print(f"line {refused.line} refused: {refused.reason}: {refused.excerpt}", markup=False)
+            note(f"Line {count(refused.line)} refused: {refused.reason}: {refused.excerpt}")
 
 
 def _wait(tools: Tools, batch: int) -> batches.BatchProgress:
@@ -112,15 +137,22 @@ def _wait(tools: Tools, batch: int) -> batches.BatchProgress:
     Raises:
         Unavailable: all that is left waits for a network that is not there.
     """
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    columns = (BarColumn(20), TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=stderr()) as bar:
         task = bar.add_task("", total=None, note="")
-        started = time.monotonic()
+        started, said = time.monotonic(), None
         while True:
+            asked = time.monotonic()
             with transaction(tools.engine) as connection:
                 now = batches.progress(connection, batch)
-            done = now.total - now.left
-            bar.update(task, total=now.total, completed=done, note=_note(tools, now, time.monotonic() - started))
+            # Counting millions takes the database a second, which the import needs more.
+            pause_s = min(max(POLL_S, 10 * (time.monotonic() - asked)), LONGEST_POLL_S)
+            is_still = now.rate == 0 and time.monotonic() - started > STANDSTILL_S
+            trouble = _trouble(tools) if is_still else None
+            bar.update(task, total=now.total, completed=now.total - now.left, note=trouble or _note(now))
+            if trouble != said and not bar.console.is_terminal:
+                note(trouble or "It goes on.")
+                said = trouble
             if now.is_done:
                 return now
             if now.is_held:
@@ -128,13 +160,15 @@ def _wait(tools: Tools, batch: int) -> batches.BatchProgress:
                     f"{many(now.left, 'picture')} of batch {batch} wait for the network: nothing out there answers; "
                     "they go on by themselves when it is back"
                 )
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
 
 
-def _note(tools: Tools, now: batches.BatchProgress, waited_s: float) -> str:
-    if now.rate == 0 and waited_s > STANDSTILL_S and (trouble := _trouble(tools)):
-        return trouble
-    parts = [f"{count(now.failed)} failed" if now.failed else "", f"{now.rate:.0f} pictures/s" if now.rate else ""]
+def _note(now: batches.BatchProgress) -> str:
+    parts = [
+        f"{count(now.total - now.left)} of {count(now.total)}",
+        f"{count(now.failed)} failed" if now.failed else "",
+        pace(now.rate) if now.rate else "",
+    ]
     if now.left and now.left == now.waiting:
         parts.append(f"{count(now.waiting)} will be tried again")
     elif now.eta_s:
@@ -153,7 +187,7 @@ def _trouble(tools: Tools) -> str | None:
 
 
 def _show(progress: batches.BatchProgress) -> None:
-    stdout().print(f"{many(progress.ok, 'picture')} searchable, {count(progress.failed)} failed.")
+    click.echo(f"{many(progress.ok, 'picture')} searchable, {count(progress.failed)} failed.")
     if progress.failed_by_reason:
         rows = [(reason, count(images), reason.gloss) for reason, images in progress.failed_by_reason.items()]
         stdout().print(table(["reason", "pictures", "what it means"], rows, right=["pictures"]))

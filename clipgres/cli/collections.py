@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+from sqlalchemy import Connection
 
 from clipgres import collections as store
 from clipgres.cli.output import print_json, stdout, table
 from clipgres.cli.tools import Tools
+from clipgres.collections import Collection
 from clipgres.database import transaction
+from clipgres.errors import Conflict
 from clipgres.index import IndexState
 from clipgres.statistics import all_statistics, collection_statistics
-from clipgres.wording import count, size
+from clipgres.wording import count, many, size
 
 
 @click.group()
 def collections() -> None:
-    """Make, list, rename and delete collections.
+    """Make, list, move and delete collections.
 
     A collection is one model, one table of vectors and one index; its name is an alias that can be moved.
     """
@@ -27,7 +30,7 @@ def collections() -> None:
 @click.argument("name")
 @click.pass_obj
 def create(tools: Tools, name: str) -> None:
-    """Make an empty collection for the model that CLIPGRES_MODEL names."""
+    """Make an empty one for the model of CLIPGRES_MODEL."""
     with transaction(tools.engine) as connection:
         made = store.create(connection, name, tools.encoders.default_space())
     click.echo(f"Made {made.name}: {made.space.describe()}. Fill it: clipgres add FILE --collection {made.name}")
@@ -37,7 +40,7 @@ def create(tools: Tools, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(tools: Tools, as_json: bool) -> None:
-    """List the collections with their counts, sizes and indexes."""
+    """List them with counts, sizes and indexes."""
     with transaction(tools.engine) as connection:
         found = all_statistics(connection)
     if as_json:
@@ -67,7 +70,7 @@ def list_(tools: Tools, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def stats(tools: Tools, name: str, as_json: bool) -> None:
-    """Show one collection in numbers."""
+    """Show one in numbers."""
     with transaction(tools.engine) as connection:
         found = collection_statistics(connection, store.find(connection, name))
     if as_json:
@@ -90,9 +93,25 @@ def stats(tools: Tools, name: str, as_json: bool) -> None:
 @click.argument("collection")
 @click.pass_obj
 def alias(tools: Tools, name: str, collection: str) -> None:
-    """Let NAME mean the collection that COLLECTION names now; both names work, searches move at once."""
+    """Give a collection one more name, or move a name.
+
+    NAME means from now on the collection that COLLECTION names; both names work, and searches move at once.
+
+    \b
+    CLIPGRES_MODEL=/models/clip-large clipgres collections create photos-2
+    clipgres add list.tsv --collection photos-2 --wait
+    clipgres collections alias photos-1 photos
+    clipgres collections alias photos photos-2
+    """
     with transaction(tools.engine) as connection:
-        store.set_alias(connection, name, store.find(connection, collection))
+        target = store.find(connection, collection)
+        by_name = {known.name: known for known in store.list_all(connection)}
+        if name in by_name and by_name[name].id != target.id and _names(connection, by_name[name]) == [name]:
+            raise Conflict(
+                f"{name} is the only name of what it names now; give that another first, such as: "
+                f"clipgres collections alias {name}-old {name}"
+            )
+        store.set_alias(connection, name, target)
     click.echo(f"{name} and {collection} are the same collection now.")
 
 
@@ -101,14 +120,23 @@ def alias(tools: Tools, name: str, collection: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def delete(tools: Tools, name: str, yes: bool) -> None:
-    """Delete a collection with its vectors and jobs, and the images that no other collection has."""
+    """Delete a collection for good.
+
+    All its names, vectors and jobs go, and the images that no other collection has. It asks first.
+    """
     with transaction(tools.engine) as connection:
-        found = collection_statistics(connection, store.find(connection, name))
+        collection = store.find(connection, name)
+        items, names = collection_statistics(connection, collection).items, _names(connection, collection)
     if not yes:
-        click.confirm(f"Delete {name} with its {count(found.items)} items for good?", abort=True, err=True)
+        click.confirm(f"Delete {', '.join(names)} with {many(items, 'item')} for good?", abort=True, err=True)
     with transaction(tools.engine) as connection:
         store.delete(connection, name)
-    click.echo(f"Deleted {name}.")
+    click.echo(f"Deleted {', '.join(names)}.")
+
+
+def _names(connection: Connection, collection: Collection) -> list[str]:
+    """All names of a collection."""
+    return [known.name for known in store.list_all(connection) if known.id == collection.id]
 
 
 def _index(index: IndexState) -> str:

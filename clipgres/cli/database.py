@@ -18,7 +18,7 @@ from clipgres.servers.postgres import psql_program
 @click.command()
 @click.pass_obj
 def migrate(tools: Tools) -> None:
-    """Bring the database to this program's schema.
+    """Bring a database to this program's schema.
 
     `clipgres up` does so by itself; with a database of your own (CLIPGRES_DATABASE_URL) run it once, and again
     after each upgrade of clipgres. Needs PostgreSQL 15 and pgvector 0.8.4, or later.
@@ -32,7 +32,9 @@ def migrate(tools: Tools) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
-    """Open psql on the database; ARGUMENTS go to psql.
+    """Open psql on the database.
+
+    ARGUMENTS go to psql as they are.
 
     \b
     clipgres psql -c "SELECT status, reason, count(*) FROM clipgres.job GROUP BY 1, 2"

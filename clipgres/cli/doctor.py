@@ -18,9 +18,9 @@ MARKS = {Health.WELL: "ok", Health.UNUSUAL: "note", Health.BROKEN: "BROKEN"}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def doctor(tools: Tools, as_json: bool) -> None:
-    """Look at the database, its indexes, the queue, workers, models and disk.
+    """Look at everything, and say what mends it.
 
-    Exit code 1 when something is broken; each finding says what mends it.
+    The database and its indexes, the queue, workers, models and disk. The exit code is 1 when something is broken.
     """
     findings = list(examine(tools.settings, tools.engine, tools.redis, tools.encoders))
     if as_json:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from clipgres import collections
 from clipgres import failures as store
-from clipgres.cli.output import print_json, stderr, stdout, table
+from clipgres.cli.output import note, print_json, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.collections import Collection
 from clipgres.database import transaction
@@ -21,12 +21,20 @@ REASONS = click.Choice([reason.value for reason in Reason])
 
 @click.command()
 @click.option("--collection", help="Only of this collection.")
-@click.option("--reason", type=REASONS, help="Only for this reason: show single pictures.")
+@click.option("--reason", type=REASONS, metavar="REASON", help="Only for this reason: show single pictures.")
 @click.option("--host", help="Only of this host: show single pictures.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def failures(tools: Tools, collection: str | None, reason: str | None, host: str | None, as_json: bool) -> None:
-    """Show what failed: by reason, or picture by picture with --reason or --host."""
+    """Show what failed, and why.
+
+    By reason, each with an example; or picture by picture with --reason or --host.
+
+    \b
+    clipgres failures
+    clipgres failures --reason server_error
+    clipgres failures --host example.org --json
+    """
     rows: list[tuple[object, ...]]
     with transaction(tools.engine) as connection:
         where = _collection(connection, collection)
@@ -45,17 +53,24 @@ def failures(tools: Tools, collection: str | None, reason: str | None, host: str
         click.echo("Nothing failed.")
     else:
         stdout().print(table(columns, rows, right=["pictures", "http", "attempts"]))
-        stderr().print("[dim]Try again: clipgres retry --reason REASON, or --host HOST[/dim]")
+        note("Try again: clipgres retry --reason REASON, or --host HOST")
 
 
 @click.command()
 @click.option("--collection", help="Only in this collection.")
-@click.option("--reason", type=REASONS, help="Only what failed for this reason.")
+@click.option("--reason", type=REASONS, metavar="REASON", help="Only what failed for this reason.")
 @click.option("--host", help="Only pictures of this host.")
 @click.option("--batch", type=int, help="Only pictures of this batch.")
 @click.pass_obj
 def retry(tools: Tools, collection: str | None, reason: str | None, host: str | None, batch: int | None) -> None:
-    """Try failed pictures again, and those put off at once."""
+    """Try failed pictures again.
+
+    Those that wait for their next try are tried at once. Without an option, everything that failed.
+
+    \b
+    clipgres retry --reason server_error
+    clipgres retry --batch 3
+    """
     chosen = Reason.stored_as(reason) if reason else None
     with transaction(tools.engine) as connection:
         where = _collection(connection, collection)

@@ -22,9 +22,19 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def note(line: str) -> None:
+    """Write one line of progress or advice on stderr, as it is: a terminal wraps it where it must."""
+    stderr().print(line, style="dim", markup=False, soft_wrap=True)
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document and nothing else."""
     click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def pace(rate: float) -> str:
+    """Images a second: 146 pictures/s, 0.4 pictures/s."""
+    return f"{rate:.0f} pictures/s" if rate >= 10 else f"{rate:.1f} pictures/s"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

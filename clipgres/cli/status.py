@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from clipgres import batches
-from clipgres.cli.output import print_json, stdout, table
+from clipgres.cli.output import pace, print_json, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
 from clipgres.queue import WorkerInfo
@@ -24,7 +24,14 @@ SHOWN_BATCHES = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def status(tools: Tools, batch: int | None, refused: bool, as_json: bool) -> None:
-    """Show how things stand, or how far BATCH is."""
+    """Show how things stand, or how far BATCH is.
+
+    Workers, collections and the latest imports; or one import, by the number that `clipgres add` gave it.
+
+    \b
+    clipgres status
+    clipgres status 3 --refused
+    """
     if refused and batch is None:
         raise click.UsageError("--refused needs the number of a batch")
     if batch is None:
@@ -48,11 +55,11 @@ def _show_all(tools: Tools, as_json: bool) -> None:
         }
         print_json(numbers)
         return
-    console = stdout()
-    console.print(_workers_line(alive))
+    click.echo(_workers_line(alive))
     if not collections:
-        console.print("No pictures yet: `clipgres add list.tsv --wait` adds some.")
+        click.echo("No pictures yet: `clipgres add list.tsv --wait` adds some.")
         return
+    console = stdout()
     console.print(_collections_table(collections))
     console.print()
     console.print(_batches_table(recent))
@@ -119,9 +126,10 @@ def _show_batch(tools: Tools, batch: int, as_json: bool) -> None:
             f"{count(one.refused)} refused",
         ),
         ("pictures", f"{count(one.total)}: {count(one.ok)} ok, {count(one.failed)} failed, {count(one.left)} left"),
-        ("pace", f"{one.rate:.0f} pictures/s" if one.rate else "nothing ended in the last minute"),
         ("state", _how_it_goes(one)),
     ]
+    if not one.is_done:
+        rows.append(("pace", pace(one.rate) if one.rate else "nothing ended in the last minute"))
     stdout().print(table(["batch", str(one.id)], rows))
     if one.failed_by_reason:
         reasons = [(reason, count(images), reason.gloss) for reason, images in one.failed_by_reason.items()]

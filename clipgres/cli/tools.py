@@ -79,7 +79,8 @@ class Commands(click.Group):
 
 def _hint(error: ClipgresError, context: click.Context) -> str:
     """An embedded server that does not answer is most often one that nobody started."""
+    if not isinstance(error, Unavailable) or error.__cause__ is None:
+        return ""  # the settings themselves may be what is wrong
     tools = context.find_object(Tools)
     is_embedded = tools is not None and tools.settings.database_url is None
-    is_of_a_server = isinstance(error, Unavailable) and error.__cause__ is not None
-    return "\n  Is it running? `clipgres up` starts it." if is_of_a_server and is_embedded else ""
+    return "\n  Is it running? `clipgres up` starts it." if is_embedded else ""

@@ -1,4 +1,4 @@
--- The tables of schema clipgres as of revision 0001; clipgres/schema.py says what each is for.
+-- The tables of schema clipgres as of revision 0001; clipgres/schema/ says what each is for.
 
 CREATE TABLE clipgres.backup_run (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from clipgres.settings import Settings
 from demo.site import GallerySite, gallery_site
+from tests.conftest import private_folder
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 120
@@ -30,16 +31,22 @@ class Running:
 
     url: str
     pid: int
+    log: Path
     environment: dict[str, str]
     site: GallerySite
     added: dict[str, Any]
     listed: dict[str, int]
 
+    @property
+    def settings(self) -> Settings:
+        """Settings that name its home, and so its servers."""
+        return Settings(home=Path(self.environment["CLIPGRES_HOME"]))
+
     def run(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         """Run a clipgres command to its end."""
         command = [sys.executable, "-m", "clipgres.cli", *arguments]
         return subprocess.run(
-            command, check=False, env=self.environment, cwd=ROOT, input=input, capture_output=True, timeout=170
+            command, check=False, env=self.environment, cwd=ROOT, input=input, capture_output=True, timeout=300
         )
 
     def json(self, *arguments: str) -> Any:
@@ -67,29 +74,31 @@ def stop(process: subprocess.Popen[bytes]) -> tuple[int, list[psutil.Process]]:
     """Ask the stack to end; returns its exit code and the processes it left."""
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=120)
     _, left = psutil.wait_procs(children, timeout=1)
     return code, left
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running() -> Iterator[Running]:
     """The stack with the gallery in it; its home has a space in its name."""
-    with tempfile.TemporaryDirectory(prefix="clipgres up ", dir="/tmp") as folder, gallery_site() as site:
-        Path(folder).chmod(0o711)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CLIPGRES_")} | {
-            "CLIPGRES_HOME": f"{folder}/home",
+    with private_folder() as folder, gallery_site() as site:
+        log = folder / "up.log"
+        environment = {
+            **os.environ,
+            "CLIPGRES_HOME": str(folder / "my home"),
             "CLIPGRES_MODEL": "tiny-clip",
             "CLIPGRES_FETCH_ALLOW": "127.0.0.0/8",
             "CLIPGRES_FETCH_PER_HOST": "16",
             "CLIPGRES_RETRY_BASE_S": "0.2",
+            "CLIPGRES_LEASE_S": "10",
         }
-        process, url = start(environment, Path(folder) / "up.log")
+        process, url = start(environment, log)
         try:
-            listed = site.write_list(Path(folder) / "list.tsv")
-            up = Running(url, process.pid, environment, site, {}, listed)
-            added = up.json("add", f"{folder}/list.tsv", "--wait")
-            yield Running(url, process.pid, environment, site, added, listed)
+            listed = site.write_list(folder / "list.tsv")
+            up = Running(url, process.pid, log, environment, site, {}, listed)
+            added = up.json("add", str(folder / "list.tsv"), "--wait")
+            yield Running(url, process.pid, log, environment, site, added, listed)
         finally:
             code, left = stop(process)
         assert (code, left) == (0, [])

@@ -37,13 +37,19 @@ class Served:
     url: str
 
 
-@pytest.fixture(scope="session")
-def chromium(nothing_left_running: None) -> Iterator[Browser]:
-    """One browser for the run."""
+def find_chromium() -> str:
+    """The program; without one the test that asks is skipped, or fails where CI is set."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up("there is no Chromium on the PATH: `apt-get install chromium` brings one")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(nothing_left_running: None) -> Iterator[Browser]:
+    """One browser for the run."""
+    path = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

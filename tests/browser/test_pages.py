@@ -175,3 +175,9 @@ def test_a_form_is_sent_and_leads_to_its_batch(open_page: Open) -> None:
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_role("heading", name="Batch 1")).to_be_visible()
     expect(page.get_by_text("1 new address")).to_be_visible()
+
+
+def test_the_page_follows_the_light_of_the_desk(open_page: Open) -> None:
+    script = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.body).color"
+    seen = {scheme: open_page("/?q=green", color_scheme=scheme).evaluate(script) for scheme in ("light", "dark")}
+    assert seen["light"] != seen["dark"]

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from clipgres.cli import main
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
+from clipgres.migrations import downgrade, head_revision
 from clipgres.queue import WorkerInfo, announce, connect_redis
 from clipgres.settings import Settings
 from tests.models import write_small_clip
@@ -65,8 +66,8 @@ def test_a_new_database_says_what_to_do_next(terminal: Terminal) -> None:
 def test_add_counts_what_was_accepted_merged_and_refused(terminal: Terminal, listed: str) -> None:
     done = terminal.run("add", listed)
     assert "Batch 1: 2 accepted, 1 merged, 2 refused." in done.stdout
-    assert "line 4 refused" in done.stderr
-    assert "line 5 refused" in done.stderr
+    assert "Line 4 refused" in done.stderr
+    assert "Line 5 refused" in done.stderr
 
 
 def test_add_prints_one_json_document(terminal: Terminal, listed: str) -> None:
@@ -116,8 +117,26 @@ def test_the_life_of_a_collection(terminal: Terminal) -> None:
     assert names == ["animals", "pets"]
     assert "exact search" in terminal.out("collections", "stats", "pets")
     assert terminal.run("collections", "delete", "pets", input="n\n").exit_code == 1
-    assert terminal.out("collections", "delete", "pets", "--yes") == "Deleted pets.\n"
+    assert terminal.out("collections", "delete", "pets", "--yes") == "Deleted animals, pets.\n"
     assert json.loads(terminal.out("collections", "list", "--json")) == []
+
+
+def test_a_collections_last_name_cannot_be_moved_away(terminal: Terminal) -> None:
+    terminal.out("collections", "create", "old")
+    terminal.out("collections", "create", "new")
+    refused = terminal.run("collections", "alias", "old", "new")
+    assert (refused.exit_code, "clipgres collections alias old-old old" in refused.stderr) == (1, True)
+    terminal.out("collections", "alias", "spare", "old")
+    assert terminal.out("collections", "alias", "old", "new") == "old and new are the same collection now.\n"
+
+
+def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPGRES_FETCH_THREDS", "3")
+    done = CliRunner().invoke(main, ["status"])
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "clipgres: unknown setting CLIPGRES_FETCH_THREDS; did you mean CLIPGRES_FETCH_THREADS?\n",
+    )
 
 
 def test_the_doctor_says_that_no_worker_is_alive(terminal: Terminal) -> None:
@@ -137,6 +156,12 @@ def test_print_url_is_an_address_that_opens(terminal: Terminal) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_migrating_says_where_the_database_is_and_can_be_done_again(terminal: Terminal, database_url: str) -> None:
+    downgrade(database_url, "base")
+    for _ in range(2):
+        assert terminal.out("migrate") == f"The database is at revision {head_revision()}.\n"
+
+
 def test_a_database_that_is_away_is_one_line(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": type(settings.database_url)("postgresql://me@127.0.0.1:1/db")})
     done = Terminal(away).run("status")
@@ -147,7 +172,8 @@ def test_a_database_that_is_away_is_one_line(settings: Settings) -> None:
 
 def test_an_unfinished_search_text_is_explained(terminal: Terminal) -> None:
     done = terminal.run("search")
-    assert (done.exit_code, done.stderr) == (1, "clipgres: say what to search for: text, image, image_url or like\n")
+    assert done.exit_code == 2
+    assert done.stderr.endswith("Error: say what to search for: a TEXT, --image FILE|URL, or --like KEY\n")
 
 
 def test_help_teaches(terminal: Terminal) -> None:

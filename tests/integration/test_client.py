@@ -33,9 +33,14 @@ def picture(colour: str) -> Image.Image:
 
 
 @pytest.fixture
-def client(engine: Engine, settings: Settings) -> Iterator[Client]:
+def encoder() -> FakeEncoder:
+    """An encoder that counts its work."""
+    return FakeEncoder(dimension=32)
+
+
+@pytest.fixture
+def client(engine: Engine, settings: Settings, encoder: FakeEncoder) -> Iterator[Client]:
     """A client of a collection of three colours; blue has no thumbnail."""
-    encoder = FakeEncoder(dimension=32)
     collection = seed_collection(engine, encoder)
     for colour in COLOURS:
         caption = MARKUP if colour == "red" else f"a {colour} picture"
@@ -98,10 +103,12 @@ def test_what_is_wrong_is_said(client: Client, fields: dict[str, Any], error: ty
         client.search(**fields)
 
 
-def test_a_refused_filter_runs_no_model(client: Client) -> None:
+def test_a_refused_filter_runs_no_model(client: Client, encoder: FakeEncoder) -> None:
     with pytest.raises(BadRequest):
         client.search("never seen", filter={"width": "wide"})
-    assert client.search("never seen").answer.plan.found == 3
+    assert encoder.texts_seen == 0
+    assert client.search("never seen").plan.found == 3
+    assert encoder.texts_seen == 1
 
 
 def test_hits_become_a_frame(client: Client) -> None:

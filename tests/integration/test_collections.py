@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -10,6 +13,7 @@ from clipgres import collections
 from clipgres.database import transaction
 from clipgres.errors import BadRequest, Conflict, ModelError, NotFound
 from clipgres.models import Space
+from tests.ingest import wait_until
 
 
 def space(dimension: int = 4, model: str = "small") -> Space:
@@ -55,6 +59,29 @@ def test_a_collection_of_another_model_is_refused(engine: Engine) -> None:
         collections.create(connection, "pets", space())
         with pytest.raises(ModelError, match="small at 0000"):
             collections.find_or_create(connection, "pets", space(model="other"))
+
+
+def test_a_collection_that_another_makes_at_the_same_moment_is_used(engine: Engine) -> None:
+    with ThreadPoolExecutor() as pool, transaction(engine) as connection:
+        made = collections.create(connection, "pets", space())
+        waiting = pool.submit(find_or_create_pets, engine)
+        assert not wait_until(waiting.done, 0.3)
+        connection.commit()
+        assert waiting.result(30) == made
+
+
+def find_or_create_pets(engine: Engine) -> collections.Collection:
+    with transaction(engine) as connection:
+        return collections.find_or_create(connection, "pets", space())
+
+
+def test_without_an_alias_it_is_found_by_its_id(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        pets = collections.create(connection, "pets", space())
+        assert collections.find_by_id(connection, pets.id) == pets
+        collections.set_alias(connection, "pets", collections.create(connection, "cars", space()))
+        assert collections.find_by_id(connection, pets.id) == replace(pets, name=str(pets.id))
+        assert collections.find_by_id(connection, 4_711) is None
 
 
 def test_a_users_view_follows_an_alias_to_another_dimension(engine: Engine) -> None:

@@ -7,25 +7,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, TextClause, event, text
+from sqlalchemy import Engine, TextClause, text
 
 from clipgres import collections
-from clipgres.batches import progress, refusals
+from clipgres.batches import refusals
 from clipgres.chunks import RESOLVE_SQL, STANDING_SQL, create_incoming
 from clipgres.collections import Collection
-from clipgres.database import create_engine, transaction
+from clipgres.database import transaction
 from clipgres.enqueue import Added, enqueue
 from clipgres.errors import Conflict
-from clipgres.failures import retry
 from clipgres.lists import Entry, ListRow, OpenedList, RefusedLine, open_list, open_rows
-from clipgres.servers.postgres import SUPERUSER, embedded_database_url
-from clipgres.settings import Settings
 from tests.adding import add, add_urls, collection_named, query
 
 ROOT = Path(__file__).parents[2]
@@ -368,23 +363,3 @@ def test_rows_are_looked_up_by_index_however_many_there_are(
     assert "Index" in lines
     assert "Seq Scan on image" not in lines
     assert "Seq Scan on job" not in lines
-
-
-def become(connection: psycopg.Connection[Any], _record: object, *, role: str) -> None:
-    connection.execute(f"SET SESSION ROLE {role}".encode())
-    connection.commit()
-
-
-@pytest.mark.parametrize("role", ["clipgres_web", "clipgres_worker"])
-def test_the_roles_of_the_parts_may_add_and_retry(
-    engine: Engine, collection: Collection, postgres: Settings, role: str
-) -> None:
-    as_role = create_engine(embedded_database_url(postgres, role=SUPERUSER, database=str(engine.url.database)))
-    event.listen(as_role, "connect", partial(become, role=role))
-
-    added = add(as_role, collection, {"url": URL, "caption": "dog"}, {"url": "x"})
-    with transaction(as_role) as connection:
-        assert connection.execute(text("SELECT current_user")).scalar_one() == role
-        assert progress(connection, added.batch).pending == 1
-        assert retry(connection, collection=collection) == 0
-    as_role.dispose()

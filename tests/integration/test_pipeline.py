@@ -32,6 +32,7 @@ from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_unt
 from worker.network import Network
 from worker.pipeline import Tools, run
 
+LEASE_SQL = "SELECT leased_until FROM clipgres.job"
 # As if the job had waited for as long as it was put off.
 MUCH_LATER_SQL = text("""
     UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()
@@ -249,24 +250,37 @@ def test_a_host_that_used_to_answer_is_asked_for_a_witness(
         connection.execute(text("UPDATE clipgres.image SET state = 'ok', next_check = now()"))
     add_urls(engine, collection, ["http://dead.example.org/a.jpg"])
     run(collection, FakeEncoder(), tools)
-    assert is_asked.wait(5)
+    assert is_asked.wait(60)
     assert wait_until(lambda: not tools.network.explains("dead.example.org", Reason.DNS_FAILED))
 
 
 def test_a_hanging_host_does_not_hold_up_the_others(
     engine: Engine, settings: Settings, collection: Collection, server: HostileServer
 ) -> None:
-    limits = {"fetch_read_timeout_s": 3.0, "fetch_total_timeout_s": 3.0, "retry_base_s": 100.0, "fetch_per_host": 2}
-    brief = settings.model_copy(update=limits)
-    with hostile_server("127.0.0.2") as hanging, Fetcher(brief) as fetcher:
-        tools = make_tools(engine, brief, fetcher.fetch, fetch_threads=8, batch_images=16, **limits)
-        add_urls(engine, collection, [hanging.url(f"hang?{number}") for number in range(4)])
+    is_over = threading.Event()
+
+    def hang(url: str) -> Fetched:
+        is_over.wait(60)
+        raise TransientImageError(Reason.TIMEOUT)
+
+    with Fetcher(settings) as fetcher:
+        tools = make_tools(
+            engine,
+            settings,
+            lambda url: hang(url) if "127.0.0.2" in url else fetcher.fetch(url),
+            fetch_threads=4,
+            fetch_per_host=2,
+            batch_images=16,
+        )
+        add_urls(engine, collection, [f"http://127.0.0.2/{number}" for number in range(4)])
         add_urls(engine, collection, pictures(server, 40))
         thread = threading.Thread(target=run, args=(collection, FakeEncoder(), tools))
         thread.start()
-        assert wait_until(lambda: items(engine, collection) == 40, 2.9)
-        thread.join(20)
-    assert ends(engine, collection) == {"ok": 40, "pending timeout": 4}
+        is_through = wait_until(lambda: items(engine, collection) == 40, 30)
+        is_over.set()
+        thread.join(30)
+    assert is_through
+    assert ends(engine, collection)["ok"] == 40
 
 
 def test_what_hangs_for_good_is_given_up(engine: Engine, settings: Settings, collection: Collection) -> None:
@@ -331,33 +345,45 @@ def test_stopping_gives_back_what_has_not_ended(engine: Engine, settings: Settin
 
     tools = make_tools(engine, settings, slow, fetch_threads=4)
     add_urls(engine, collection, [f"http://example.org/{number}" for number in range(100)])
-    started = time.monotonic()
     written = run(collection, FakeEncoder(), tools, is_stopping=stopping.is_set)
-    assert time.monotonic() - started < 6
     assert 4 <= written.ok < 100
     assert ends(engine, collection) == {"ok": written.ok, "pending": 100 - written.ok}
 
 
-def test_suspects_are_done_with_nothing_beside_them(
-    tools: Tools, collection: Collection, server: HostileServer
-) -> None:
-    add_urls(tools.engine, collection, pictures(server, 12))
-    with transaction(tools.engine) as connection:
-        connection.execute(text("UPDATE clipgres.job SET reason = 'stuck', attempts = 4 WHERE image_id > 8"))
-    assert run(collection, FakeEncoder(), tools).ok == 12
+def test_suspects_are_done_with_nothing_beside_them(engine: Engine, settings: Settings, collection: Collection) -> None:
+    running: set[str] = set()
+    company: dict[str, set[str]] = {}
+
+    def fetch(url: str) -> Fetched:
+        running.add(url)
+        time.sleep(0.05)
+        company[url] = set(running)
+        running.remove(url)
+        return fetched(jpeg())
+
+    names = [f"http://example.org/{kind}{number}" for kind in ("new", "suspect") for number in range(6)]
+    add_urls(engine, collection, names)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE clipgres.job SET reason = 'stuck', attempts = 4 WHERE image_id > 6"))
+    assert run(collection, FakeEncoder(), make_tools(engine, settings, fetch)).ok == 12
+    assert {url: beside for url, beside in company.items() if "suspect" in url and beside != {url}} == {}
+    assert any(len(beside) > 1 for beside in company.values())
 
 
 def test_the_lease_is_renewed_while_rows_are_in_hand(
     engine: Engine, settings: Settings, collection: Collection
 ) -> None:
     brief = settings.model_copy(update={"lease_s": 1.5})
+    moves = []
 
     def slow(url: str) -> Fetched:
-        time.sleep(3)
+        first = scalar(engine, LEASE_SQL)
+        moves.append(wait_until(lambda: scalar(engine, LEASE_SQL) != first))
         return fetched(jpeg())
 
     add_urls(engine, collection, ["http://example.org/a"])
     assert run(collection, FakeEncoder(), make_tools(engine, brief, slow)) == Written(ok=1)
+    assert moves == [True]
     assert scalar(engine, "SELECT attempts FROM clipgres.job") == 1
 
 
@@ -383,7 +409,7 @@ def test_a_picture_that_kills_its_worker_ends_alone(
     while any(end.startswith("pending") for end in ends(engine, collection)) and deaths < 8:
         process = get_context("spawn").Process(target=work_until_poisoned, args=(database_url, settings, collection))
         process.start()
-        process.join(30)
+        process.join(120)
         deaths += process.exitcode == 1
         with transaction(engine) as connection:
             connection.execute(

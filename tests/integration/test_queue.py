@@ -15,7 +15,6 @@ from clipgres.queue import (
     WorkerInfo,
     announce,
     connect_redis,
-    depth,
     make_app,
     queued,
     send_work,
@@ -36,7 +35,7 @@ def test_messages_are_counted_by_collection(redis: Redis, redis_url: str) -> Non
     with make_app(redis_url) as app:
         for collection in (1, 2, 2):
             send_work(app, collection)
-    assert depth(redis) == 3
+    assert queued(redis).total() == 3
     assert queued(redis) == {1: 1, 2: 2}
 
 
@@ -50,7 +49,7 @@ def test_sending_goes_on_after_a_flush(redis: Redis, redis_url: str) -> None:
         send_work(app, 1)
         redis.flushall()
         send_work(app, 1)
-    assert depth(redis) == 1
+    assert queued(redis).total() == 1
 
 
 def test_all_keys_begin_with_our_name(redis: Redis, redis_url: str) -> None:

@@ -152,7 +152,7 @@ def test_the_demonstration_model_is_named(settings: Settings, engine: Engine) ->
     web = site(settings, engine)
     object.__setattr__(web.encoder.space, "model", "tiny-clip")
     web.add("red")
-    assert "a small demonstration model" in web.client.get("/?q=red").text
+    assert "tiny-clip, which knows emoji scenes only" in web.client.get("/?q=red").text
 
 
 def test_a_picture_without_a_thumbnail_is_shown_from_its_address(settings: Settings, engine: Engine) -> None:

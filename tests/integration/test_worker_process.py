@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from clipgres.collections import Collection, set_alias
 from clipgres.database import transaction
 from clipgres.encoders import Encoders
 from clipgres.index import index_state
@@ -21,6 +22,11 @@ from tests.ingest import add_urls, ends, items, new_collection, wait_until
 from worker.network import PROBE_JOBS, Network
 from worker.process import WorkerProcess
 from worker.turn import Turn
+
+FILL_SQL = """
+    INSERT INTO {items} (key, embedding)
+    SELECT number::text, array_fill(number::real, ARRAY[512])::halfvec FROM generate_series(1, 10) AS number
+"""
 
 
 @pytest.fixture
@@ -41,6 +47,11 @@ def process(settings: Settings) -> Iterator[WorkerProcess]:
     process.close()
 
 
+def has_index(engine: Engine, collection: Collection) -> bool:
+    with transaction(engine) as connection:
+        return index_state(connection, collection).is_valid
+
+
 def test_a_message_empties_the_queue_of_its_collection(
     engine: Engine, process: WorkerProcess, server: HostileServer
 ) -> None:
@@ -52,6 +63,17 @@ def test_a_message_empties_the_queue_of_its_collection(
     assert ends(engine, other) == {"pending": 1}
 
 
+def test_a_collection_that_lost_its_name_still_gets_its_pictures(
+    engine: Engine, process: WorkerProcess, server: HostileServer
+) -> None:
+    collection, other = new_collection(engine), new_collection(engine, "other")
+    add_urls(engine, collection, [server.url("picture")])
+    with transaction(engine) as connection:
+        set_alias(connection, collection.name, other)
+    process.embed(collection.id)
+    assert ends(engine, collection) == {"ok": 1}
+
+
 def test_a_message_for_a_collection_that_is_gone_is_nothing(engine: Engine, process: WorkerProcess) -> None:
     process.embed(4_711)
 
@@ -60,17 +82,22 @@ def test_a_collection_gets_its_index_once_it_is_large_enough(
     engine: Engine, process: WorkerProcess, server: HostileServer
 ) -> None:
     collection = new_collection(engine)
-
-    def has_index() -> bool:
-        with transaction(engine) as connection:
-            return index_state(connection, collection).is_valid
-
     add_urls(engine, collection, [server.url(f"picture?{number}") for number in range(9)])
     process.embed(collection.id)
-    assert not wait_until(has_index, 0.3)
+    assert not wait_until(lambda: has_index(engine, collection), 0.3)
     add_urls(engine, collection, [server.url("picture?10")])
     process.embed(collection.id)
-    assert wait_until(has_index)
+    assert wait_until(lambda: has_index(engine, collection))
+
+
+def test_an_index_that_a_stopped_worker_left_unbuilt_is_built_without_a_message(
+    engine: Engine, process: WorkerProcess
+) -> None:
+    collection = new_collection(engine)
+    with transaction(engine) as connection:
+        connection.execute(text(FILL_SQL.format(items=collection.item_table)))
+    process.start("one", 1)
+    assert wait_until(lambda: has_index(engine, collection))
 
 
 def test_a_model_that_this_machine_has_not_leaves_the_jobs(

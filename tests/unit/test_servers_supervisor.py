@@ -54,7 +54,7 @@ def supervisor(reports: list[str]) -> Supervisor:
     return Supervisor(reports.append, back_off_s=0.01)
 
 
-def pid_in(path: Path, timeout_s: float = 10) -> int:
+def pid_in(path: Path, timeout_s: float = 60) -> int:
     """The process id that a script writes, once it has."""
     deadline = time.monotonic() + timeout_s
     while not (path.exists() and path.read_text().strip()):
@@ -70,7 +70,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, timeout_s: float = 5) -> bool:
+def gone(pid: int, timeout_s: float = 30) -> bool:
     deadline = time.monotonic() + timeout_s
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -145,7 +145,7 @@ def test_a_second_signal_hurries(make: Callable[..., Child], supervisor: Supervi
         signal_soon(Signals.SIGTERM, after_s=0.6)
         started = time.monotonic()
         supervisor.run()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("launcher", ["", "setsid "], ids=["in its group", "in a session of its own"])
