@@ -161,6 +161,7 @@ def test_feeding_survives_a_lost_connection(engine: Engine, redis: Redis, feeder
         assert wait_until(lambda: queued(redis).total() == 1)
 
 
+@pytest.mark.slow
 def test_a_worker_embeds_what_is_due(engine: Engine, settings: Settings, server: HostileServer, tmp_path: Path) -> None:
     collection = new_collection(engine)
     add_urls(engine, collection, [*slow_pictures(server, 30), server.url("404")])
@@ -171,6 +172,7 @@ def test_a_worker_embeds_what_is_due(engine: Engine, settings: Settings, server:
     assert (alive.name, alive.slots) == ("one@test", 1)
 
 
+@pytest.mark.slow
 def test_a_flush_in_mid_import_loses_nothing(
     engine: Engine, settings: Settings, redis: Redis, server: HostileServer, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_a_flush_in_mid_import_loses_nothing(
         assert wait_until(lambda: items(engine, first) == 61), (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_the_work_of_a_killed_worker_is_done_by_another(
     engine: Engine, settings: Settings, server: HostileServer, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_the_work_of_a_killed_worker_is_done_by_another(
     assert ends(engine, collection) == {"ok": 80}
 
 
+@pytest.mark.slow
 def test_a_message_twice_is_harmless(
     engine: Engine, settings: Settings, app: Celery, server: HostileServer, tmp_path: Path
 ) -> None:
@@ -213,6 +217,7 @@ def test_a_message_twice_is_harmless(
     assert len(server.requests) == 20
 
 
+@pytest.mark.slow
 def test_a_warm_shutdown_is_quick_and_gives_the_jobs_back(
     engine: Engine, settings: Settings, redis: Redis, server: HostileServer, tmp_path: Path
 ) -> None:
@@ -241,6 +246,7 @@ def own_redis(settings: Settings) -> Iterator[None]:
             file.unlink()
 
 
+@pytest.mark.slow
 def test_a_redis_that_comes_back_empty_loses_nothing(
     engine: Engine, settings: Settings, server: HostileServer, short_tmp: Path, tmp_path: Path
 ) -> None:

@@ -59,6 +59,13 @@ def test_a_migrator_gives_up_waiting_for_another(engine: Engine, database_url: s
             upgrade(database_url, wait_s=0.1)
 
 
+def test_a_migrator_does_not_queue_for_long_behind_a_busy_table(engine: Engine, database_url: str) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("LOCK TABLE clipgres.alembic_version"))
+        with pytest.raises(Unavailable, match="lock timeout"):
+            upgrade(database_url)
+
+
 def test_a_schema_of_a_newer_program_is_refused(engine: Engine, database_url: str) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE clipgres.alembic_version SET version_num = '9999'"))
