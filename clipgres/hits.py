@@ -7,17 +7,16 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from html import escape
-from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from PIL import Image
 from sqlalchemy import Engine
 
 from clipgres.answer import Answer, Hit, Plan
 from clipgres.database import transaction
-from clipgres.errors import SetupError
 from clipgres.items import thumbnails
+from clipgres.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +68,7 @@ class Hits(Sequence[Hit]):
         Raises:
             SetupError: pandas is not installed.
         """
-        pandas = _optional("pandas")
+        pandas = optional("pandas", extra="notebook")
         columns = list(Hit.__dataclass_fields__)
         frame: DataFrame = pandas.DataFrame([asdict(hit) for hit in self], columns=columns)
         return frame
@@ -80,7 +79,7 @@ class Hits(Sequence[Hit]):
         Raises:
             SetupError: matplotlib is not installed.
         """
-        pyplot = _optional("matplotlib.pyplot")
+        pyplot = optional("matplotlib.pyplot", extra="notebook")
         columns = max(1, min(columns, len(self)))
         rows = max(1, -(-len(self) // columns))
         size = (CELL_INCHES * columns, CELL_INCHES * 1.3 * rows + 0.4)
@@ -128,16 +127,3 @@ def _html_row(hit: Hit, webp: bytes | None) -> str:
         picture = f'<a href="{escape(hit.url)}" rel="noreferrer">{picture or "original"}</a>'
     cells = [picture, f"{hit.percent} %", escape(hit.caption or ""), escape(hit.key)]
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _optional(name: str) -> Any:
-    """Import a library that only notebooks need.
-
-    Raises:
-        SetupError: it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        library = name.partition(".")[0]
-        raise SetupError(f'{library} is not installed; it comes with: pip install "clipgres[notebook]"') from error

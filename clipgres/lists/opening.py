@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 from clipgres.errors import BadRequest
 from clipgres.lists.formats import READERS, guess
 from clipgres.lists.lines import read_lines
+from clipgres.lists.parquet import MAGIC, read_parquet
 from clipgres.lists.rows import Entry, RefusedLine, excerpt, row_of
 
 AUTO = "auto"
@@ -25,7 +26,7 @@ STDIN = "-"
 GZIP = b"\x1f\x8b"
 UNREADABLE = {
     b"\x28\xb5\x2f\xfd": "it is compressed with zstd; unpack it first, as in `zstd -dc FILE | clipgres add -`",
-    b"PAR1": "it is a Parquet file; write it out as CSV or JSONL first",
+    MAGIC: "it is a Parquet file, which is read from a file alone: name the file",
     b"PK\x03\x04": "it is a ZIP archive or a spreadsheet; unpack it, or save it as CSV first",
     b"BZh": "it is compressed with bzip2; unpack it first, as in `bzip2 -dc FILE | clipgres add -`",
     b"\xfd7zXZ": "it is compressed with xz; unpack it first, as in `xz -dc FILE | clipgres add -`",
@@ -61,16 +62,22 @@ def open_list(source: str | Path, format: str = AUTO, *, caption_max_chars: int)
     if not path.is_file():
         return open_stream(stream, str(path), format, caption_max_chars=caption_max_chars)
     with stream, _readable(path.name):
-        _refuse_unreadable(stream.peek(8), path.name)
-        chosen = _chosen(format, path.name)
+        is_parquet = stream.peek(8).startswith(MAGIC)
+        if not is_parquet:
+            _refuse_unreadable(stream.peek(8), path.name)
+        chosen = "parquet" if is_parquet else _chosen(format, path.name)
         digest = hashlib.sha256(stream.read(FINGERPRINT_BYTES))
     digest.update(f"{path.stat().st_size} {chosen}".encode())
+    name = str(path.resolve())
 
     def read(lines_done: int) -> Iterator[Entry]:
+        if is_parquet:
+            yield from open_rows(read_parquet(path), name, caption_max_chars=caption_max_chars).read(lines_done)
+            return
         with _readable(path.name), path.open("rb") as again:
             yield from _entries(again, chosen, lines_done, caption_max_chars)
 
-    return OpenedList(str(path.resolve()), digest.hexdigest(), read)
+    return OpenedList(name, digest.hexdigest(), read)
 
 
 def open_stream(stream: BinaryIO, name: str, format: str = AUTO, *, caption_max_chars: int) -> OpenedList:
