@@ -43,10 +43,10 @@ def add(
 ) -> None:
     """Add pictures: a list, or one address.
 
-    FILE is a list: TSV as Conceptual Captions has it (caption TAB url, no header), CSV, JSONL or Parquet with named
-    columns (url, caption, key, namespace; any other becomes metadata), gzip or not. - reads standard input, and a URL adds
-    that one picture. A bad line is refused with its number and reason, and the rest goes on. Run it again after a
-    break, and it goes on where it stopped.
+    FILE is a list: TSV as Conceptual Captions has it (caption TAB url, no header), or CSV, JSONL or Parquet with
+    named columns (url, caption, key, namespace; any other becomes metadata), gzip or not. - reads standard input,
+    and a URL adds that one picture. A bad line is refused with its number and reason, and the rest goes on. Run it
+    again after a break, and it goes on where it stopped.
 
     \b
     clipgres add list.tsv --wait
