@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev ## Measure: make bench NAME=ingest, or all of them
 clean: ## Remove what the targets above made, the demo's data included
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ "$$(id -u)" = 0 ]; then rm -rf /var/lib/clipgres-demo; fi  # where the demo of root lies
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "clipgres needs Python 3.11 or later; name one: make PYTHON=python3.12 demo")'
