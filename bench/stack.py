@@ -22,6 +22,7 @@ from clipgres import collections
 from clipgres.batches import progress
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
+from clipgres.destination import destination
 from clipgres.enqueue import enqueue
 from clipgres.lists import open_list
 from clipgres.servers.stack import Stack, run_stack
@@ -71,8 +72,7 @@ def seconds_to_searchable(stack: Stack, site: GallerySite) -> float:
     site.write_list(path)
     tools = Tools(stack.settings)
     started = time.perf_counter()
-    with transaction(tools.engine) as connection:
-        target = collections.find_or_create(connection, collections.DEFAULT, tools.encoders.default_space())
+    target = destination(tools.engine, collections.DEFAULT, tools.encoders)
     limit = stack.settings.caption_max_chars
     batch = enqueue(tools.engine, target, open_list(path, caption_max_chars=limit)).batch
     while True:

@@ -8,6 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 
+def in_percent(score: float) -> int:
+    """A cosine similarity as people see it: 0.31 is 31 %, and nothing is below 0."""
+    return max(0, round(score * 100))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """One item found; `score` is the cosine similarity, -1 to 1."""
@@ -26,8 +31,8 @@ class Hit:
 
     @property
     def percent(self) -> int:
-        """The similarity as people see it: a cosine of 0.31 is 31 %, and nothing is below 0."""
-        return max(0, round(self.score * 100))
+        """The similarity as people see it."""
+        return in_percent(self.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

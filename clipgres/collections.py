@@ -65,6 +65,14 @@ LIST_SQL = text("""
     ORDER BY a.name
 """)
 
+# One at a time may give out names.
+LOCK_ALIASES_SQL = text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))")
+
+POINT_SQL = text("""
+    INSERT INTO clipgres.alias (name, collection_id) VALUES (:name, :id)
+    ON CONFLICT (name) DO UPDATE SET collection_id = excluded.collection_id
+""")
+
 INSERT_SQL = text("""
     INSERT INTO clipgres.collection (model, model_revision, preprocessing, dimension)
     VALUES (:model, :revision, :preprocessing, :dimension)
@@ -108,7 +116,7 @@ def create(connection: Connection, name: str, space: Space) -> Collection:
         Conflict: the name is taken.
     """
     check_name(name)
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))"))
+    connection.execute(LOCK_ALIASES_SQL)
     if connection.execute(FIND_SQL, {"name": name}).first():
         raise Conflict(f'there is a collection "{name}" already; choose another name or delete it')
     parameters = {"model": space.model, "revision": space.revision, "preprocessing": space.preprocessing}
@@ -175,7 +183,7 @@ def check_space(collection: Collection, space: Space) -> None:
 def set_alias(connection: Connection, name: str, target: Collection) -> Collection:
     """Point the alias `name`, new or old, at a collection, in the caller's transaction."""
     check_name(name)
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))"))
+    connection.execute(LOCK_ALIASES_SQL)
     _point(connection, name, target.id)
     return find(connection, name)
 
@@ -223,13 +231,7 @@ def check_name(name: str) -> None:
 
 
 def _point(connection: Connection, name: str, collection_id: int) -> None:
-    connection.execute(
-        text("""
-            INSERT INTO clipgres.alias (name, collection_id) VALUES (:name, :id)
-            ON CONFLICT (name) DO UPDATE SET collection_id = excluded.collection_id
-        """),
-        {"name": name, "id": collection_id},
-    )
+    connection.execute(POINT_SQL, {"name": name, "id": collection_id})
     connection.exec_driver_sql(VIEW_SQL.format(views=VIEWS, name=name, items=f"clipgres.item_{collection_id:d}"))
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from clipgres.collections import Collection
+from clipgres.counts import count_items
 from clipgres.database import autocommit
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,6 @@ STATE_SQL = text("""
     FROM pg_index i
     WHERE i.indexrelid = to_regclass(:name)
 """)
-# The planner's estimate, which a vacuum or ANALYZE keeps; counted only while it is too small to be sure.
-ESTIMATE_SQL = text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:items)")
-COUNT_SQL = "SELECT count(*) FROM (SELECT FROM {items} LIMIT :limit) capped"
-
 # Tried, not waited for: a session that waits for a lock holds a snapshot, which CONCURRENTLY waits for in its turn.
 LOCK_SQL = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 4713))")
 UNLOCK_SQL = text("SELECT pg_advisory_unlock(hashtextextended(:name, 4713))")
@@ -71,7 +68,9 @@ def index_state(connection: Connection, collection: Collection) -> IndexState:
 
 def needs_index(connection: Connection, collection: Collection, index_rows: int) -> bool:
     """Whether the collection has `index_rows` rows or more and no valid index."""
-    return not index_state(connection, collection).is_valid and _has_rows(connection, collection, index_rows)
+    if index_state(connection, collection).is_valid:
+        return False
+    return count_items(connection, collection, cap=index_rows).items >= index_rows
 
 
 def build_index(engine: Engine, collection: Collection) -> bool:
@@ -96,23 +95,11 @@ def build_index(engine: Engine, collection: Collection) -> bool:
             connection.execute(UNLOCK_SQL, {"name": collection.index_name})
 
 
-def _has_rows(connection: Connection, collection: Collection, rows: int) -> bool:
-    if _estimated_rows(connection, collection) >= 2 * rows:
-        return True
-    counted: int = connection.execute(text(COUNT_SQL.format(items=collection.item_table)), {"limit": rows}).scalar_one()
-    return counted >= rows
-
-
-def _estimated_rows(connection: Connection, collection: Collection) -> int:
-    estimate: int = connection.execute(ESTIMATE_SQL, {"items": collection.item_table}).scalar_one()
-    return max(estimate, 0)
-
-
 def _build(connection: Connection, collection: Collection) -> None:
     names = {"index": collection.index_name, "items": collection.item_table}
     connection.exec_driver_sql(DROP_SQL.format(**names))
     connection.exec_driver_sql(ANALYZE_SQL.format(**names))
-    needed = _estimated_rows(connection, collection) * (2 * collection.space.dimension + GRAPH_ROW_BYTES)
+    needed = count_items(connection, collection).items * (2 * collection.space.dimension + GRAPH_ROW_BYTES)
     connection.execute(SESSION_SQL, {"needed": needed, "most": MOST_MEMORY_BYTES})
     try:
         connection.exec_driver_sql(BUILD_SQL.format(**names))

@@ -30,21 +30,8 @@ class CollectionStatistics:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ItemCount:
-    """How many items there are; not exact where it is the planner's estimate."""
-
-    items: int
-    is_exact: bool
-
-
 ITEMS_SQL = "SELECT count(*) FROM {items}"
 JOBS_SQL = text("SELECT status, count(*) AS jobs FROM clipgres.job WHERE collection_id = :collection GROUP BY status")
-CAPPED_SQL = """
-    SELECT (SELECT count(*) FROM (SELECT FROM {items} LIMIT :cap + 1) capped) AS counted,
-           (SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:items)) AS estimated
-"""
-COUNTED_ITEMS = 10_000
 SIZE_SQL = text("SELECT pg_table_size(to_regclass(:items))")
 
 
@@ -65,15 +52,6 @@ def collection_statistics(connection: Connection, collection: Collection) -> Col
         index=index_state(connection, collection),
         created_at=collection.created_at,
     )
-
-
-def count_items(connection: Connection, collection: Collection) -> ItemCount:
-    """Count a collection's items in a moment: exactly up to 10,000, above that as the planner estimates."""
-    statement = text(CAPPED_SQL.format(items=collection.item_table))
-    row = connection.execute(statement, {"items": collection.item_table, "cap": COUNTED_ITEMS}).one()
-    if row.counted <= COUNTED_ITEMS:
-        return ItemCount(row.counted, is_exact=True)
-    return ItemCount(max(row.counted, row.estimated), is_exact=False)
 
 
 def all_statistics(connection: Connection) -> list[CollectionStatistics]:

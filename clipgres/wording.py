@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipgres.answer import Answer, Plan
+from clipgres.answer import Answer, Plan, in_percent
 
 METHODS = {
     "exact": "Exact search over",
@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
 
 def percent(score: float) -> str:
     """A cosine similarity of 0.314 as 31 %; nothing is below 0."""
-    return f"{max(0, round(score * 100))} %"
+    return f"{in_percent(score)} %"
 
 
 def plan_line(plan: Plan) -> str:
@@ -66,6 +66,11 @@ def answer_line(answer: Answer) -> str:
     """The plan, and what the threshold hid."""
     hidden = f"; {many(answer.hidden, 'hit')} below the threshold hidden" if answer.hidden else ""
     return plan_line(answer.plan) + hidden
+
+
+def printable(text: str) -> str:
+    """Text of strangers, with every character replaced that could move a cursor."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _milliseconds(took_ms: float) -> str:

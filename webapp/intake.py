@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from clipgres.collections import Collection, check_name, find_or_create, list_all
-from clipgres.database import transaction
+from clipgres.destination import destination
 from clipgres.enqueue import Added, enqueue
 from clipgres.lists import OpenedList, RefusedLine
 from webapp.services import Services
@@ -20,7 +19,7 @@ def take(parts: Services, collection: str, opened: OpenedList) -> tuple[Added, l
         BadRequest: the collection's name does not fit.
         ModelError: the collection is new, and the model of the settings cannot be had.
     """
-    target = _existing(parts, collection) or _made(parts, collection)
+    target = destination(parts.engine, collection, parts.encoders)
     refused: list[RefusedLine] = []
 
     def keep(line: RefusedLine) -> None:
@@ -28,16 +27,3 @@ def take(parts: Services, collection: str, opened: OpenedList) -> tuple[Added, l
             refused.append(line)
 
     return enqueue(parts.engine, target, opened, on_refused=keep), refused
-
-
-def _existing(parts: Services, name: str) -> Collection | None:
-    """It keeps its model, which this machine need not have."""
-    with transaction(parts.engine) as connection:
-        return next((known for known in list_all(connection) if known.name == name), None)
-
-
-def _made(parts: Services, name: str) -> Collection:
-    check_name(name)
-    space = parts.encoders.default_space()
-    with transaction(parts.engine) as connection:
-        return find_or_create(connection, name, space)

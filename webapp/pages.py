@@ -10,6 +10,7 @@ from flask import Blueprint, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from clipgres.collections import DEFAULT, Collection, list_all
+from clipgres.counts import count_items
 from clipgres.database import transaction
 from clipgres.decode import decode
 from clipgres.decode import thumbnail as make_thumbnail
@@ -17,7 +18,7 @@ from clipgres.errors import UserError
 from clipgres.items import find_item
 from clipgres.model_files import TINY
 from clipgres.request import SearchRequest
-from clipgres.statistics import all_statistics, collection_statistics, count_items
+from clipgres.statistics import all_statistics, collection_statistics
 from webapp.errors import problem_of
 from webapp.params import from_page, namespace_of
 from webapp.services import Services, services

@@ -12,12 +12,13 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from clipgres import batches, collections
-from clipgres.cli.output import note, pace, print_json, stderr, stdout, table
+from clipgres.cli.output import note, pace, print_json, reasons_table, stderr, stdout
 from clipgres.cli.tools import Tools
 from clipgres.collections import Collection
 from clipgres.database import transaction
+from clipgres.destination import destination
 from clipgres.enqueue import Added, enqueue
-from clipgres.errors import NotFound, Unavailable
+from clipgres.errors import Unavailable
 from clipgres.lists import FORMATS, OpenedList, RefusedLine, open_list, open_rows
 from clipgres.wording import count, duration, many
 
@@ -54,7 +55,12 @@ def add(
     clipgres add https://example.org/dog.jpg --caption "a dog on a beach"
     """
     opened = _opened(tools, source, format_, caption)
-    target = _target(tools, collection)
+    target = destination(
+        tools.engine,
+        collection,
+        tools.encoders,
+        on_made=lambda made: note(f"Made the collection {made.name}: {made.space.describe()}"),
+    )
     with _interruption("Broken off. The same command goes on where it stopped."):
         added = _take(tools, target, opened, as_json)
     progress = None
@@ -88,17 +94,6 @@ def _opened(tools: Tools, source: str, format_: str, captions: tuple[str, ...]) 
     if source == "-" and sys.stdin is None:
         raise click.UsageError("standard input is closed: send the list there, or name a file")
     return open_list(source, format_, caption_max_chars=limit)
-
-
-def _target(tools: Tools, name: str) -> Collection:
-    """The collection of that name, made with the model of the settings if there is none."""
-    with transaction(tools.engine) as connection:
-        try:
-            return collections.find(connection, name)
-        except NotFound:
-            made = collections.create(connection, name, tools.encoders.default_space())
-    note(f"Made the collection {name}: {made.space.describe()}")
-    return made
 
 
 def _take(tools: Tools, target: Collection, opened: OpenedList, as_json: bool) -> Added:
@@ -189,5 +184,4 @@ def _trouble(tools: Tools) -> str | None:
 def _show(progress: batches.BatchProgress) -> None:
     click.echo(f"{many(progress.ok, 'picture')} searchable, {count(progress.failed)} failed.")
     if progress.failed_by_reason:
-        rows = [(reason, count(images), reason.gloss) for reason, images in progress.failed_by_reason.items()]
-        stdout().print(table(["reason", "pictures", "what it means"], rows, right=["pictures"]))
+        stdout().print(reasons_table(progress.failed_by_reason))

@@ -10,7 +10,6 @@ import click
 from clipgres.cli.tools import Tools
 from clipgres.database import libpq_url
 from clipgres.endpoints import database_url
-from clipgres.errors import SetupError
 from clipgres.migrations import upgrade
 from clipgres.servers.postgres import psql_program
 
@@ -44,7 +43,5 @@ def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
     if print_url:
         click.echo(url)
         return
-    program = shutil.which("psql") or psql_program()
-    if program is None:
-        raise SetupError("there is no psql on this machine: install a PostgreSQL client, or use --print-url")
-    os.execv(program, [str(program), url, *arguments])  # noqa: S606  psql takes over the terminal
+    program = shutil.which("psql") or str(psql_program())
+    os.execv(program, [program, url, *arguments])  # noqa: S606  psql takes over the terminal

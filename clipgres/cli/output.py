@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from clipgres.reasons import Reason
+from clipgres.wording import count, printable
 
 
 def stdout() -> Console:
@@ -47,7 +50,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     return made
 
 
+def reasons_table(failed_by_reason: Mapping[Reason, int]) -> Table:
+    """How many pictures failed for which reason, and what it means."""
+    rows = [(reason, count(images), reason.gloss) for reason, images in failed_by_reason.items()]
+    return table(["reason", "pictures", "what it means"], rows, right=["pictures"])
+
+
 def _printable(cell: str) -> str:
     """Text of strangers goes to a terminal: no control character may move its cursor, no [tag] may style it."""
-    visible = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cell)
-    return visible.replace("[", r"\[")
+    return printable(cell).replace("[", r"\[")

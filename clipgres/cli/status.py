@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from clipgres import batches
-from clipgres.cli.output import pace, print_json, stdout, table
+from clipgres.cli.output import pace, print_json, reasons_table, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
 from clipgres.queue import WorkerInfo
@@ -132,9 +132,8 @@ def _show_batch(tools: Tools, batch: int, as_json: bool) -> None:
         rows.append(("pace", pace(one.rate) if one.rate else "nothing ended in the last minute"))
     stdout().print(table(["batch", str(one.id)], rows))
     if one.failed_by_reason:
-        reasons = [(reason, count(images), reason.gloss) for reason, images in one.failed_by_reason.items()]
         stdout().print()
-        stdout().print(table(["reason", "pictures", "what it means"], reasons, right=["pictures"]))
+        stdout().print(reasons_table(one.failed_by_reason))
 
 
 def _show_refused(tools: Tools, batch: int, as_json: bool) -> None:

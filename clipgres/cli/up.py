@@ -10,11 +10,11 @@ import click
 
 from clipgres.cli.tools import Tools
 from clipgres.collections import list_all
+from clipgres.counts import count_items
 from clipgres.database import transaction
 from clipgres.errors import ClipgresError
 from clipgres.servers.stack import Stack, run_stack, say
 from clipgres.settings import PREFIX
-from clipgres.statistics import count_items
 from webapp.security import require_token
 
 

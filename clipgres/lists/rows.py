@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipgres.errors import BadRequest
+from clipgres.wording import printable
 
 EXCERPT_CHARS = 120
 
@@ -76,8 +77,7 @@ def column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
 
 def excerpt(value: str) -> str:
     """The beginning of a text, with every character that could move a cursor replaced."""
-    beginning = value[:EXCERPT_CHARS]
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in beginning)
+    return printable(value[:EXCERPT_CHARS])
 
 
 def _is_empty(value: Any) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from clipgres import collections, statistics
+from clipgres import collections
+from clipgres.counts import ItemCount, count_items
 from clipgres.database import transaction
 from clipgres.models import Space
-from clipgres.statistics import ItemCount, count_items
 
 SPACE = Space(model="m", revision="r", preprocessing="p", dimension=2)
 FILL_SQL = """
@@ -18,12 +18,9 @@ FILL_SQL = """
 
 
 @pytest.mark.parametrize(("cap", "expected"), [(8, ItemCount(8, is_exact=True)), (5, ItemCount(8, is_exact=False))])
-def test_a_count_is_exact_up_to_its_cap(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, cap: int, expected: ItemCount
-) -> None:
-    monkeypatch.setattr(statistics, "COUNTED_ITEMS", cap)
+def test_a_count_is_exact_up_to_its_cap(engine: Engine, cap: int, expected: ItemCount) -> None:
     with transaction(engine) as connection:
         made = collections.create(connection, "pets", SPACE)
         connection.execute(text(FILL_SQL.format(items=made.item_table)))
         connection.execute(text(f"ANALYZE {made.item_table}"))
-        assert count_items(connection, made) == expected
+        assert count_items(connection, made, cap=cap) == expected
