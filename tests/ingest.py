@@ -1,18 +1,27 @@
-"""Puts jobs into a test's database and reads what became of them."""
+"""Puts jobs into a test's database, makes what a pipeline works with, and reads what became of them."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from sqlalchemy import Engine, text
 
+from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection, find_or_create
 from clipgres.database import transaction
+from clipgres.errors import TransientImageError
+from clipgres.fetch import Fetched
 from clipgres.models import Space
+from clipgres.reasons import Reason
+from clipgres.settings import Settings
 from clipgres.urls import normalise_url
 from tests.fakes import FakeEncoder
+from tests.hostile import HostileServer
+from worker.network import Network
+from worker.pipeline import Tools
 
 IMAGE_SQL = text("""
     INSERT INTO clipgres.image (url, url_key, host) VALUES (:url, :key, :host)
@@ -74,3 +83,25 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
             return True
         time.sleep(0.05)
     return condition()
+
+
+def make_tools(engine: Engine, settings: Settings, fetch: Callable[[str], Fetched], **changes: Any) -> Tools:
+    """What a pipeline works with: these settings with the changes, and 16 downloads a host."""
+    changed = settings.model_copy(update={"fetch_per_host": 16} | changes)
+    network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
+    return Tools(engine=engine, fetch=fetch, network=network, settings=changed)
+
+
+def pictures(server: HostileServer, count: int) -> list[str]:
+    """The URLs of so many pictures that are there."""
+    return [server.url(f"picture?{number}") for number in range(count)]
+
+
+def no_network(url: str) -> Fetched:
+    """Fails as every fetch does on a machine without a network."""
+    raise TransientImageError(Reason.DNS_FAILED, "no answer")
+
+
+def fetched(body: bytes) -> Fetched:
+    """A reply with this body."""
+    return Fetched(body=body, content_type="image/jpeg", http_status=200, final_url="", etag=None, last_modified=None)

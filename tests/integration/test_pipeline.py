@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from multiprocessing import get_context
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import Engine, text
 
-from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import Vectors
@@ -28,15 +26,21 @@ from clipgres.settings import Settings
 from clipgres.writes import Written
 from tests.fakes import FakeEncoder
 from tests.hostile import HostileServer, hostile_server, jpeg
-from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_until
-from worker.network import Network
+from tests.ingest import (
+    add_urls,
+    ends,
+    fetched,
+    items,
+    make_tools,
+    new_collection,
+    no_network,
+    pictures,
+    scalar,
+    wait_until,
+)
 from worker.pipeline import Tools, run
 
 LEASE_SQL = "SELECT leased_until FROM clipgres.job"
-# As if the job had waited for as long as it was put off.
-MUCH_LATER_SQL = text("""
-    UPDATE clipgres.job SET updated_at = updated_at - (next_attempt_at - now()), next_attempt_at = now()
-""")
 
 
 @pytest.fixture
@@ -54,24 +58,6 @@ def tools(engine: Engine, settings: Settings) -> Iterator[Tools]:
 @pytest.fixture
 def collection(engine: Engine) -> Collection:
     return new_collection(engine)
-
-
-def make_tools(engine: Engine, settings: Settings, fetch: Callable[[str], Fetched], **changes: Any) -> Tools:
-    changed = settings.model_copy(update={"fetch_per_host": 16} | changes)
-    network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
-    return Tools(engine=engine, fetch=fetch, network=network, settings=changed)
-
-
-def pictures(server: HostileServer, count: int) -> list[str]:
-    return [server.url(f"picture?{number}") for number in range(count)]
-
-
-def no_network(url: str) -> Fetched:
-    raise TransientImageError(Reason.DNS_FAILED, "no answer")
-
-
-def fetched(body: bytes) -> Fetched:
-    return Fetched(body=body, content_type="image/jpeg", http_status=200, final_url="", etag=None, last_modified=None)
 
 
 def plain(colour: str) -> bytes:
@@ -179,79 +165,6 @@ def test_a_host_is_left_alone_for_as_long_as_it_asks(
     run(collection, FakeEncoder(), tools)
     assert ends(tools.engine, collection) == {"pending rate_limited": 1}
     assert scalar(tools.engine, "SELECT next_attempt_at > now() + interval '590 s' FROM clipgres.job")
-
-
-def test_without_a_network_nothing_fails(engine: Engine, settings: Settings, collection: Collection) -> None:
-    tools = make_tools(engine, settings, no_network, batch_images=32)
-    add_urls(engine, collection, [f"http://{number}.example.org/a.jpg" for number in range(100)])
-    assert run(collection, FakeEncoder(), tools).failed == 0
-    assert run(collection, FakeEncoder(), tools) == Written()
-    assert scalar(engine, "SELECT array_agg(DISTINCT status || attempts) FROM clipgres.job") == ["pending0"]
-    assert 32 <= ends(engine, collection)["pending dns_failed"] < 100
-
-
-def test_a_held_job_waits_longer_each_time(engine: Engine, settings: Settings, collection: Collection) -> None:
-    tools = make_tools(engine, settings, no_network)
-    add_urls(engine, collection, ["http://example.org/a.jpg"])
-    waits = []
-    for _ in range(3):
-        run(collection, FakeEncoder(), tools)
-        waits.append(
-            scalar(engine, "SELECT round(extract(epoch FROM next_attempt_at - updated_at))::int FROM clipgres.job")
-        )
-        with transaction(engine) as connection:
-            connection.execute(MUCH_LATER_SQL)
-    assert waits == [30, 60, 120]
-
-
-def test_a_dead_network_does_not_hold_up_what_needs_none(
-    engine: Engine, settings: Settings, collection: Collection, server: HostileServer
-) -> None:
-    with Fetcher(settings) as fetcher:
-        tools = make_tools(
-            engine,
-            settings,
-            lambda url: fetcher.fetch(url) if "127.0.0.1" in url else no_network(url),
-            batch_images=16,
-        )
-        add_urls(engine, collection, [f"http://{number}.example.org/a.jpg" for number in range(100)])
-        add_urls(engine, collection, pictures(server, 40))
-        assert run(collection, FakeEncoder(), tools).ok == 40
-    assert ends(engine, collection)["pending"] > 0
-
-
-def test_one_reply_makes_the_failures_of_other_hosts_count(
-    engine: Engine, settings: Settings, collection: Collection
-) -> None:
-    def one_host_lives(url: str) -> Fetched:
-        return fetched(jpeg()) if "alive" in url else no_network(url)
-
-    tools = make_tools(engine, settings, one_host_lives)
-    add_urls(engine, collection, ["http://alive.example.org/a.jpg", "http://dead.example.org/a.jpg"])
-    run(collection, FakeEncoder(), tools)
-    assert scalar(engine, "SELECT sum(attempts) FROM clipgres.job") == 2
-
-
-def test_a_host_that_used_to_answer_is_asked_for_a_witness(
-    engine: Engine, settings: Settings, collection: Collection
-) -> None:
-    is_asked = threading.Event()
-
-    def only_the_old_one(url: str) -> Fetched:
-        if "alive" not in url:
-            return no_network(url)
-        is_asked.set()
-        return fetched(b"")
-
-    tools = make_tools(engine, settings, only_the_old_one)
-    add_urls(engine, collection, ["http://alive.example.org/a.jpg"])
-    with transaction(engine) as connection:
-        connection.execute(text("UPDATE clipgres.job SET status = 'ok'"))
-        connection.execute(text("UPDATE clipgres.image SET state = 'ok', next_check = now()"))
-    add_urls(engine, collection, ["http://dead.example.org/a.jpg"])
-    run(collection, FakeEncoder(), tools)
-    assert is_asked.wait(60)
-    assert wait_until(lambda: not tools.network.explains("dead.example.org", Reason.DNS_FAILED))
 
 
 def test_a_hanging_host_does_not_hold_up_the_others(
