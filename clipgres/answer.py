@@ -28,6 +28,8 @@ class Hit:
     metadata: Mapping[str, Any]
     image_id: int | None
     has_thumbnail: bool
+    percentile: float | None = None
+    """How much of the collection it surpasses in similarity to this query, in percent; none: too little to tell by."""
 
     @property
     def percent(self) -> int:
@@ -51,19 +53,25 @@ class Plan:
     capped: bool
     """A limit ended the scan: there may be closer rows that are not here."""
     took_ms: float
+    criterion: str = "image"
+    """What the query was compared with: `image`, `text` (the best caption of each picture) or `both`."""
+    fused: Sequence[str] = ()
+    """The rankings that were fused into one, if several: `pictures`, `captions`, `keywords`."""
     text_was_cut: bool = False
     """The text is longer than the model reads: its end did not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The hits, best first; `hidden` were found, but below `min_score`."""
+    """The hits, best first; `hidden` were found, but below `min_score` or `min_percentile`."""
 
     collection: str
     hits: Sequence[Hit]
     plan: Plan
     hidden: int = 0
     namespace: str = ""
+    next: str | None = None
+    """The cursor of the next page, if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON has it, the same from every door."""
@@ -71,7 +79,7 @@ class Answer:
             "hits": [hit_to_dict(hit, self.collection, self.namespace) for hit in self.hits],
             "plan": asdict(self.plan),
             "hidden": self.hidden,
-            "next": None,
+            "next": self.next,
         }
 
 

@@ -41,6 +41,11 @@ class Collection:
         """The name of its HNSW index, without the schema."""
         return f"item_{self.id:d}_hnsw_idx"
 
+    @property
+    def caption_index_name(self) -> str:
+        """The name of the HNSW index of its captions, without the schema."""
+        return f"caption_{self.id:d}_hnsw_idx"
+
 
 FIND_SQL = text("""
     SELECT c.id, a.name, c.model, c.model_revision, c.preprocessing, c.dimension, c.created_at
