@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ IMAGES_SQL = text("""
     INSERT INTO clipgres.image (url, url_key, host)
     SELECT DISTINCT ON (url_key) url, url_key, host FROM incoming ORDER BY url_key, line
     ON CONFLICT (url_key) DO NOTHING
+    RETURNING id
 """)
 # Scalar subqueries are index lookups whatever the planner thinks of the temporary table, which has no statistics.
 RESOLVE_SQL = text("""
@@ -65,12 +66,27 @@ JOBS_SQL = text("""
     ORDER BY image_id
 """)
 CAPTIONS_SQL = text("""
-    INSERT INTO clipgres.caption (image_id, text)
-    SELECT n.image_id, c.text
-    FROM incoming n
-    CROSS JOIN LATERAL unnest(n.captions) WITH ORDINALITY AS c (text, place)
-    ORDER BY n.image_id, n.line, c.place
-    ON CONFLICT (image_id, text_key) DO NOTHING
+    WITH added AS (
+        INSERT INTO clipgres.caption (image_id, text)
+        SELECT n.image_id, c.text
+        FROM incoming n
+        CROSS JOIN LATERAL unnest(n.captions) WITH ORDINALITY AS c (text, place)
+        ORDER BY n.image_id, n.line, c.place
+        ON CONFLICT (image_id, text_key) DO NOTHING
+        RETURNING image_id
+    )
+    SELECT DISTINCT image_id FROM added
+""")
+# A worker that writes one of these images holds it, and sees the new caption only once this transaction has ended:
+# either this lock waits for what it writes, or it waits for this transaction.
+LOCK_IMAGES_SQL = text("SELECT FROM clipgres.image WHERE id = ANY (:images) ORDER BY id FOR SHARE")
+# A row that is there is held as well: it must not be taken by who cannot see the new caption yet.
+CAPTION_JOBS_SQL = text("""
+    INSERT INTO clipgres.caption_job (collection_id, image_id)
+    SELECT collection_id, image_id FROM clipgres.job
+    WHERE image_id = ANY (:images) AND status = 'ok'
+    ORDER BY image_id, collection_id
+    ON CONFLICT (collection_id, image_id) DO UPDATE SET image_id = excluded.image_id
 """)
 BATCH_JOBS_SQL = text("""
     INSERT INTO clipgres.batch_job (batch_id, image_id, collection_id)
@@ -89,14 +105,22 @@ def take_chunk(connection: Connection, collection: Collection, batch: int, chunk
     ours = {"collection": collection.id, "batch": batch}
     unfit = _copy(connection, chunk)
     connection.execute(LOCK_KEYS_SQL, ours)
-    connection.execute(IMAGES_SQL)
+    new_images = connection.execute(IMAGES_SQL).scalars().all()
     connection.execute(RESOLVE_SQL)
     accepted, merged, taken_keys = _sort_out(connection.execute(STANDING_SQL, ours))
     connection.execute(DROP_LINES_SQL, {"lines": [line.line for line in taken_keys]})
     connection.execute(JOBS_SQL, {**ours, "lines": accepted})
-    connection.execute(CAPTIONS_SQL)
+    captioned = connection.execute(CAPTIONS_SQL).scalars().all()
+    _want_vectors(connection, set(captioned).difference(new_images))
     connection.execute(BATCH_JOBS_SQL, ours)
     return Taken(len(accepted), merged, sorted(unfit + taken_keys, key=lambda line: line.line))
+
+
+def _want_vectors(connection: Connection, images: Set[int]) -> None:
+    """Note that new captions of images that were there want their vectors wherever the image is searchable already."""
+    if images:
+        for statement in (LOCK_IMAGES_SQL, CAPTION_JOBS_SQL):
+            connection.execute(statement, {"images": list(images)})
 
 
 def _copy(connection: Connection, chunk: Sequence[Entry]) -> list[RefusedLine]:

@@ -130,6 +130,19 @@ ITEM_SQL = """
     WHERE (item.image_id, item.metadata, item.embedding)
        IS DISTINCT FROM (excluded.image_id, excluded.metadata, excluded.embedding)
 """
+# A scalar subquery is an index lookup whatever the planner thinks of the temporary table, which has no statistics.
+CAPTION_JOB_SQL = """
+    INSERT INTO clipgres.caption_job (collection_id, image_id)
+    SELECT CAST(:collection AS integer), o.image_id
+    FROM outcome o
+    WHERE o.status = 'ok' AND (
+        SELECT true FROM clipgres.caption c
+        WHERE c.image_id = o.image_id AND NOT EXISTS (SELECT FROM {captions} e WHERE e.caption_id = c.id)
+        LIMIT 1
+    )
+    ORDER BY o.image_id
+    ON CONFLICT DO NOTHING
+"""
 JOB_SQL = text("""
     UPDATE clipgres.job j
     SET status = o.status, reason = o.reason, lease_token = NULL, leased_until = NULL,
@@ -154,6 +167,7 @@ def write_outcomes(connection: Connection, collection: Collection, token: UUID, 
         for statement in (ALIVE_SQL, DEAD_SQL, THUMBNAIL_SQL):
             connection.execute(statement)
         connection.execute(text(ITEM_SQL.format(items=collection.item_table)), ours)
+        connection.execute(text(CAPTION_JOB_SQL.format(captions=collection.caption_table)), ours)
         connection.execute(JOB_SQL, ours)
     count = Counter(outcome.status for outcome in held)
     return Written(

@@ -31,6 +31,12 @@ ITEM_SQL = """
     VALUES (:namespace, :key, :image, CAST(:metadata AS jsonb), CAST(:embedding AS halfvec))
     RETURNING id
 """
+CAPTIONS_SQL = text("""
+    INSERT INTO clipgres.caption (image_id, text)
+    SELECT image, 'caption ' || place FROM unnest(CAST(:images AS bigint[])) WITH ORDINALITY AS made (image, place)
+    ORDER BY place
+    RETURNING id
+""")
 BUILD_SQL = "CREATE INDEX {how} {index} ON {items} USING hnsw (embedding halfvec_cosine_ops)"
 
 
@@ -84,10 +90,33 @@ def fill(engine: Engine, collection: Collection, vectors: Array, *, with_images:
         connection.execute(text(f"ANALYZE {collection.item_table}"))
 
 
+def fill_captions(
+    engine: Engine, collection: Collection, per_item: Sequence[Sequence[Sequence[float] | Array]]
+) -> None:
+    """Give the first items, in order of id, captions with these vectors, and analyse the table of them."""
+    images_sql = text(f"SELECT image_id FROM {collection.item_table} ORDER BY id LIMIT :count")
+    with transaction(engine) as connection:
+        of_items = connection.execute(images_sql, {"count": len(per_item)}).scalars()
+        made = [(image, vector) for image, vectors in zip(of_items, per_item, strict=True) for vector in vectors]
+        ids = connection.execute(CAPTIONS_SQL, {"images": [image for image, _ in made]}).scalars().all()
+        copy_sql = f"COPY {collection.caption_table} (caption_id, image_id, embedding) FROM STDIN"
+        with driver_connection(connection).cursor().copy(copy_sql) as copy:
+            for caption, (image, vector) in zip(ids, made, strict=True):
+                copy.write_row((caption, image, HalfVector(np.asarray(vector)).to_text()))
+        connection.execute(text(f"ANALYZE {collection.caption_table}"))
+
+
 def build_index(engine: Engine, collection: Collection) -> None:
     """Make the collection's HNSW index."""
     with transaction(engine) as connection:
         connection.execute(text(BUILD_SQL.format(how="", **index_names(collection))))
+
+
+def build_caption_index(engine: Engine, collection: Collection) -> None:
+    """Make the HNSW index of the collection's captions."""
+    names = {"index": collection.caption_index_name, "items": collection.caption_table}
+    with transaction(engine) as connection:
+        connection.execute(text(BUILD_SQL.format(how="", **names)))
 
 
 def index_names(collection: Collection) -> dict[str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from threading import Event, Thread
 
 from celery import Celery
 
 from clipgres.addresses import AddressPolicy
+from clipgres.captions import are_captions_waiting
 from clipgres.collections import Collection, find_by_id, list_all
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import Encoder
@@ -17,23 +19,29 @@ from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, redis_url
 from clipgres.errors import ClipgresError, ModelError
 from clipgres.fetch import Fetcher
-from clipgres.index import build_index, needs_index
+from clipgres.index import IndexOf, build_index, needs_index
 from clipgres.jobs import is_drained
 from clipgres.queue import connect_redis
 from clipgres.settings import Settings
+from clipgres.text_vectors import prune_texts
 from clipgres.writes import Written
+from worker.answerer import Answerer
+from worker.captions import CaptionEmbedder
 from worker.feeder import Feeder
 from worker.models import Models
 from worker.network import Network
 from worker.outage import Outage
 from worker.pipeline import Tools, run
 from worker.presence import announce_until
+from worker.readers import watch_readers
 from worker.turn import Turn
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 8
 LOOK_FOR_INDEXES_EVERY_S = 600.0
+# How long Redis may take to hear that this worker is gone.
+FAREWELL_S = 2.0
 
 
 class WorkerProcess:
@@ -43,7 +51,9 @@ class WorkerProcess:
         self._settings = settings
         self._app = app
         self._stopping = Event()
-        self._indexing: set[int] = set()
+        self._indexing: set[str] = set()
+        self._at_work: list[int] = []
+        self._presence: Thread | None = None
         self._outage = Outage(log, "the database")
         self._engine = create_engine(database_url(settings), pool_size=CONNECTIONS, name="clipgres worker")
         self._redis = connect_redis(redis_url(settings))
@@ -57,12 +67,24 @@ class WorkerProcess:
         )
 
     def start(self, name: str, slots: int) -> None:
-        """Load the model, feed the queue, keep the indexes and say that it is there, each in a thread of its own."""
+        """Start what goes on beside the tasks, each in a thread of its own."""
         feeder = Feeder(engine=self._engine, redis=self._redis, app=self._app, batch_images=self._settings.batch_images)
+        captions = CaptionEmbedder(
+            engine=self._engine,
+            models=self._models,
+            is_busy=lambda: bool(self._at_work),
+            on_drained=self._index_in_background,
+        )
+        answerer = Answerer(engine=self._engine, models=self._models)
         _in_background("model-loader", self._models.load_default)
         _in_background("feeder", lambda: feeder.run(self._stopping))
+        _in_background("captions", lambda: captions.run(self._stopping))
+        _in_background("answerer", lambda: answerer.run(self._stopping))
+        _in_background("readers", lambda: watch_readers(self._stopping, self._engine, self._settings.reader_limit_s))
         _in_background("indexes", self._keep_indexes)
-        _in_background("presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models))
+        self._presence = _in_background(
+            "presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models)
+        )
 
     def stop(self) -> None:
         """Make whatever runs come to its end within seconds."""
@@ -71,12 +93,15 @@ class WorkerProcess:
     def close(self) -> None:
         """Close the connections."""
         self._stopping.set()
+        if self._presence:
+            self._presence.join(FAREWELL_S)
         self._fetcher.close()
         self._redis.close()
         self._engine.dispose()
 
     def embed(self, collection_id: int) -> None:
-        """Work on a collection for a turn, then build its index if it has come to need one."""
+        """Work on a collection for a turn, then build the indexes that it has come to need."""
+        self._at_work.append(collection_id)
         try:
             with transaction(self._engine) as connection:
                 collection = find_by_id(connection, collection_id)
@@ -87,6 +112,8 @@ class WorkerProcess:
             self._outage.end()
         except ClipgresError as error:
             self._outage.begin(error)
+        finally:
+            self._at_work.remove(collection_id)
 
     def _embed(self, collection: Collection, encoder: Encoder) -> None:
         turn = Turn(self._engine, collection.id, self._tools.network)
@@ -100,44 +127,57 @@ class WorkerProcess:
                 log.info("%s: %s", collection.name, written)
 
     def _keep_indexes(self) -> None:
-        """Build the indexes that no message leads to: of a worker that was stopped at it, or of a build that failed."""
+        """Build the indexes that no message leads to: of a worker that was stopped at it, or of a build that failed.
+
+        The texts that nobody asks for any more go at the same time.
+        """
         while not self._stopping.is_set():
             try:
                 with transaction(self._engine) as connection:
                     collections = list_all(connection)
+                    prune_texts(connection)
                 for collection in collections:
-                    if self._lacks_index(collection):
-                        self._index(collection)
+                    for index in self._lacking(collection):
+                        self._index(collection, index)
             except ClipgresError as error:
                 log.warning("whether an index is missing cannot be looked up now: %s", error)
             self._stopping.wait(LOOK_FOR_INDEXES_EVERY_S)
 
     def _index_in_background(self, collection: Collection) -> None:
-        """Build the index once the queue has drained, beside the work on this and other collections."""
-        if self._lacks_index(collection):
-            _in_background("index", lambda: self._index(collection))
+        """Build what indexes are lacking once the queue has drained, beside the work on this and other collections."""
+        for index in self._lacking(collection):
+            _in_background("index", partial(self._index, collection, index))
 
-    def _lacks_index(self, collection: Collection) -> bool:
-        """Whether there is an index to build now: nothing is on its way, and there are enough rows for one."""
-        if collection.id in self._indexing or self._stopping.is_set():
-            return False
+    def _lacking(self, collection: Collection) -> list[IndexOf]:
+        """The indexes to build now: nothing is on its way, and there are enough rows for one."""
+        if self._stopping.is_set():
+            return []
         with transaction(self._engine) as connection:
-            return is_drained(connection, collection.id) and needs_index(
-                connection, collection, self._settings.index_rows
-            )
+            if not is_drained(connection, collection.id):
+                return []
+            indexes = [IndexOf.items(collection)]
+            if not are_captions_waiting(connection, collection.id):
+                indexes.append(IndexOf.captions(collection))
+            return [
+                index
+                for index in indexes
+                if index.name not in self._indexing and needs_index(connection, index, self._settings.index_rows)
+            ]
 
-    def _index(self, collection: Collection) -> None:
-        self._indexing.add(collection.id)
+    def _index(self, collection: Collection, index: IndexOf) -> None:
+        self._indexing.add(index.name)
         try:
             started = time.monotonic()
-            if build_index(self._engine, collection):
+            if build_index(self._engine, index):
                 seconds = time.monotonic() - started
-                log.info("%s: index %s built in %.1f s", collection.name, collection.index_name, seconds)
+                log.info("%s: index %s built in %.1f s", collection.name, index.name, seconds)
         except ClipgresError as error:
             log.error("%s: the index could not be built: %s", collection.name, error)
         finally:
-            self._indexing.discard(collection.id)
+            self._indexing.discard(index.name)
 
 
-def _in_background(name: str, target: Callable[[], None]) -> None:
-    Thread(target=target, name=name, daemon=True).start()
+def _in_background(name: str, target: Callable[[], None]) -> Thread:
+    thread = Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread

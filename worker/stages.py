@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from clipgres.decode import decode, thumbnail
-from clipgres.encoder import Encoder, Vectors, usable
+from clipgres.encoder import Encoder, Vectors, by_halves
 from clipgres.errors import ImageError, ModelError, TransientImageError
 from clipgres.fetch import Fetched
 from clipgres.jobs import Claimed
@@ -144,22 +144,7 @@ def embed(pixels: Sequence[Pixels], encoder: Encoder) -> list[Vectors | None]:
     Raises:
         ModelError: the model cannot be loaded, or fails on each of several pictures.
     """
-    vectors = _embed_by_halves(pixels, encoder)
+    vectors = by_halves(encoder.embed, pixels)
     if len(vectors) >= TELLING_BATCH and all(vector is None for vector in vectors):
         raise ModelError(f"the model {encoder.space.model} gives no usable vector for any picture; the log says why")
     return vectors
-
-
-def _embed_by_halves(pixels: Sequence[Pixels], encoder: Encoder) -> list[Vectors | None]:
-    """A batch the model fails on, for want of memory or because of one picture, is halved until it passes."""
-    try:
-        vectors = encoder.embed(pixels)
-    except ModelError:
-        raise
-    except Exception as error:
-        if len(pixels) == 1:
-            log.warning("the model failed on a picture: %s", error)
-            return [None]
-        middle = len(pixels) // 2
-        return [*_embed_by_halves(pixels[:middle], encoder), *_embed_by_halves(pixels[middle:], encoder)]
-    return [vector if is_usable else None for vector, is_usable in zip(vectors, usable(vectors), strict=True)]

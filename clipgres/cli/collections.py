@@ -83,6 +83,8 @@ def stats(tools: Tools, name: str, as_json: bool) -> None:
         ("jobs", f"{count(found.ok)} ok, {count(found.failed)} failed, {count(found.pending + found.leased)} waiting"),
         ("vectors", size(found.table_bytes)),
         ("index", _index(found.index)),
+        ("captions", f"{many(found.captions, 'vector')}, {many(found.captions_waiting, 'picture')} waiting"),
+        ("their index", _index(found.caption_index)),
         ("made", f"{found.created_at:%Y-%m-%d %H:%M}"),
     ]
     stdout().print(table(["", found.name], rows))

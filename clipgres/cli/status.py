@@ -61,6 +61,9 @@ def _show_all(tools: Tools, as_json: bool) -> None:
         return
     console = stdout()
     console.print(_collections_table(collections))
+    for one in collections:
+        if one.captions_waiting:
+            console.print(f"{one.name}: captions of {many(one.captions_waiting, 'picture')} wait for their vectors")
     console.print()
     console.print(_batches_table(recent))
 

@@ -5,10 +5,10 @@ fetching a URL found, shared by every collection. `item` and `caption_embedding`
 """
 
 from clipgres.schema.base import ALIAS_PATTERN, KEY_MAX_BYTES, NAMESPACE_MAX_BYTES, SCHEMA, VIEWS, Base
-from clipgres.schema.content import Caption, CaptionEmbedding, Item, ItemLabel, QueryEmbedding, Thumbnail
+from clipgres.schema.content import Caption, CaptionEmbedding, Item, ItemLabel, QueryEmbedding, QueryRefusal, Thumbnail
 from clipgres.schema.records import BackupRun, QualitySample, SavedSearch
 from clipgres.schema.states import CollectionState, ImageState, JobStatus
-from clipgres.schema.work import Alias, Batch, BatchJob, Collection, Image, Job, RefusedLine
+from clipgres.schema.work import Alias, Batch, BatchJob, CaptionJob, Collection, Image, Job, RefusedLine
 
 __all__ = [
     "ALIAS_PATTERN",
@@ -23,6 +23,7 @@ __all__ = [
     "BatchJob",
     "Caption",
     "CaptionEmbedding",
+    "CaptionJob",
     "Collection",
     "CollectionState",
     "Image",
@@ -33,6 +34,7 @@ __all__ = [
     "JobStatus",
     "QualitySample",
     "QueryEmbedding",
+    "QueryRefusal",
     "RefusedLine",
     "SavedSearch",
     "Thumbnail",

@@ -95,3 +95,14 @@ class QueryEmbedding(Base):
     text: Mapped[str]
     embedding: Mapped[Any] = mapped_column(VECTOR)
     used_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class QueryRefusal(Base):
+    """Why a text that was asked for in SQL got no vector: read by whoever asked, and gone after an hour."""
+
+    __tablename__ = "query_refusal"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    text_key: Mapped[UUID] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    refused_at: Mapped[datetime] = now()

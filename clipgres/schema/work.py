@@ -124,6 +124,23 @@ class Job(Base):
     updated_at: Mapped[datetime] = now()
 
 
+class CaptionJob(Base):
+    """The captions of this image want their vectors in this collection; the row is gone once they have them."""
+
+    __tablename__ = "caption_job"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["collection_id", "image_id"],
+            [f"{SCHEMA}.job.collection_id", f"{SCHEMA}.job.image_id"],
+            ondelete="CASCADE",
+            name="caption_job_job_fkey",
+        ),
+    )
+
+    collection_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    image_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+
 class Batch(Base):
     """One import: where the list came from, how far it was read and what became of its lines."""
 

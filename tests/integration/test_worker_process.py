@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from clipgres.collections import Collection, set_alias
 from clipgres.database import transaction
 from clipgres.encoders import Encoders
-from clipgres.index import index_state
+from clipgres.index import IndexOf, index_state
 from clipgres.queue import make_app
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
@@ -49,7 +49,7 @@ def process(settings: Settings) -> Iterator[WorkerProcess]:
 
 def has_index(engine: Engine, collection: Collection) -> bool:
     with transaction(engine) as connection:
-        return index_state(connection, collection).is_valid
+        return index_state(connection, IndexOf.items(collection)).is_valid
 
 
 def test_a_message_empties_the_queue_of_its_collection(
