@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, text
 
-from clipgres.errors import BadRequest, Conflict, ModelError, NotFound
+from clipgres import aliases
+from clipgres.errors import Conflict, ModelError, NotFound
 from clipgres.models import Space
-from clipgres.schema import ALIAS_PATTERN, VIEWS
 
 DEFAULT = "default"
 
@@ -70,14 +69,6 @@ LIST_SQL = text("""
     ORDER BY a.name
 """)
 
-# One at a time may give out names.
-LOCK_ALIASES_SQL = text("SELECT pg_advisory_xact_lock(hashtext('clipgres.alias'))")
-
-POINT_SQL = text("""
-    INSERT INTO clipgres.alias (name, collection_id) VALUES (:name, :id)
-    ON CONFLICT (name) DO UPDATE SET collection_id = excluded.collection_id
-""")
-
 INSERT_SQL = text("""
     INSERT INTO clipgres.collection (model, model_revision, preprocessing, dimension)
     VALUES (:model, :revision, :preprocessing, :dimension)
@@ -100,18 +91,6 @@ TABLES_SQL = """
 INLINE_SQL = "ALTER TABLE {table} SET (toast_tuple_target = 8160)"
 INLINE_FROM_DIMENSION = 900
 
-# Cast to halfvec without a dimension, so that an alias can move to a model of another one; new columns go last.
-VIEW_SQL = """
-    CREATE OR REPLACE VIEW {views}."{name}" AS
-    SELECT i.key, i.namespace, i.embedding::halfvec AS embedding, im.url,
-           (SELECT c.text FROM clipgres.caption c WHERE c.image_id = i.image_id ORDER BY c.id LIMIT 1) AS caption,
-           ARRAY(SELECT c.text FROM clipgres.caption c WHERE c.image_id = i.image_id ORDER BY c.id) AS captions,
-           im.width, im.height, im.host, i.metadata, i.id, i.image_id, im.bytes, im.content_type, im.is_valid,
-           im.last_seen_alive, i.created_at
-    FROM {items} i
-    LEFT JOIN clipgres.image im ON im.id = i.image_id
-"""
-
 
 def create(connection: Connection, name: str, space: Space) -> Collection:
     """Make an empty collection in `space` under the alias `name`.
@@ -120,8 +99,8 @@ def create(connection: Connection, name: str, space: Space) -> Collection:
         BadRequest: the name does not fit.
         Conflict: the name is taken.
     """
-    check_name(name)
-    connection.execute(LOCK_ALIASES_SQL)
+    aliases.check_name(name)
+    aliases.lock(connection)
     if connection.execute(FIND_SQL, {"name": name}).first():
         raise Conflict(f'there is a collection "{name}" already; choose another name or delete it')
     parameters = {"model": space.model, "revision": space.revision, "preprocessing": space.preprocessing}
@@ -131,7 +110,7 @@ def create(connection: Connection, name: str, space: Space) -> Collection:
     if space.dimension >= INLINE_FROM_DIMENSION:
         for table in (items, captions):
             connection.exec_driver_sql(INLINE_SQL.format(table=table))
-    _point(connection, name, new_id)
+    aliases.point(connection, name, new_id)
     return find(connection, name)
 
 
@@ -187,9 +166,9 @@ def check_space(collection: Collection, space: Space) -> None:
 
 def set_alias(connection: Connection, name: str, target: Collection) -> Collection:
     """Point the alias `name`, new or old, at a collection, in the caller's transaction."""
-    check_name(name)
-    connection.execute(LOCK_ALIASES_SQL)
-    _point(connection, name, target.id)
+    aliases.check_name(name)
+    aliases.lock(connection)
+    aliases.point(connection, name, target.id)
     return find(connection, name)
 
 
@@ -203,8 +182,7 @@ def delete(connection: Connection, name: str) -> None:
     # Jobs before tables, the order in which a worker locks them when it writes.
     for statement in DELETE_JOBS_SQL:
         connection.execute(statement, parameters)
-    for alias in connection.execute(DELETE_ALIASES_SQL, parameters).scalars().all():
-        connection.exec_driver_sql(f'DROP VIEW IF EXISTS {VIEWS}."{alias}"')
+    aliases.drop(connection, collection.id)
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {collection.item_table}, {collection.caption_table}")
     connection.execute(DELETE_SQL, parameters)
 
@@ -219,25 +197,7 @@ DELETE_JOBS_SQL = (
           AND NOT EXISTS (SELECT 1 FROM clipgres.job j WHERE j.image_id = im.id AND j.collection_id <> :id)
     """),
 )
-DELETE_ALIASES_SQL = text("DELETE FROM clipgres.alias WHERE collection_id = :id RETURNING name")
 DELETE_SQL = text("DELETE FROM clipgres.collection WHERE id = :id")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be an alias.
-
-    Raises:
-        BadRequest: saying what a name may hold.
-    """
-    if not re.fullmatch(ALIAS_PATTERN.strip("^$"), name):
-        raise BadRequest(
-            "a collection's name has 1 to 45 characters of a-z, 0-9, _ and -, the first a letter or digit", "collection"
-        )
-
-
-def _point(connection: Connection, name: str, collection_id: int) -> None:
-    connection.execute(POINT_SQL, {"name": name, "id": collection_id})
-    connection.exec_driver_sql(VIEW_SQL.format(views=VIEWS, name=name, items=f"clipgres.item_{collection_id:d}"))
 
 
 def _suggestion(connection: Connection, name: str) -> str:

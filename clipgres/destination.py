@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from sqlalchemy import Engine
 
-from clipgres.collections import Collection, check_name, find, find_or_create
+from clipgres.aliases import check_name
+from clipgres.collections import Collection, find, find_or_create
 from clipgres.database import transaction
 from clipgres.encoders import Encoders
 from clipgres.errors import NotFound

@@ -12,13 +12,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 
-from clipgres.collections import list_all
-from clipgres.database import available_pgvector, check_versions, transaction
+from clipgres.collections import Collection, list_all
+from clipgres.database import available_pgvector, check_versions, driver_connection, transaction
 from clipgres.encoders import Encoders
 from clipgres.errors import ClipgresError
-from clipgres.index import index_state, needs_index
+from clipgres.index import IndexOf, index_state, needs_index
 from clipgres.migrations import check_migrated, head_revision
 from clipgres.queue import workers
+from clipgres.rights import excess, watching
 from clipgres.settings import Settings
 
 LITTLE_DISK_BYTES = 2_000_000_000
@@ -89,20 +90,28 @@ def _database(engine: Engine, settings: Settings) -> Iterator[Finding]:
         yield Finding("schema", Health.WELL, f"revision {head_revision()}")
         yield _leases(connection)
         yield _stray_tables(connection)
+        yield from _readers(connection)
         for collection in list_all(connection):
-            subject = f"collection {collection.name}"
-            index = index_state(connection, collection)
-            orphans = connection.execute(text(ORPHANS_SQL.format(items=collection.item_table))).scalar_one()
-            if orphans:
-                yield Finding(subject, Health.BROKEN, f"{orphans:,} items have lost their image", "restore a backup")
-            elif index.is_there and not index.is_valid and not index.is_building:
-                yield Finding(
-                    subject, Health.BROKEN, "its index is invalid; searches are exact", "a worker rebuilds it"
-                )
-            elif not index.is_there and needs_index(connection, collection, settings.index_rows):
-                yield Finding(subject, Health.UNUSUAL, "no index yet; searches are exact", "a worker builds it")
-            else:
-                yield Finding(subject, Health.WELL, index.name if index.is_valid else "exact search, no index needed")
+            yield _items(connection, collection)
+            yield _index(connection, f"index of {collection.name}", IndexOf.items(collection), settings)
+            yield _index(connection, f"captions of {collection.name}", IndexOf.captions(collection), settings)
+
+
+def _items(connection: Connection, collection: Collection) -> Finding:
+    subject = f"collection {collection.name}"
+    orphans = connection.execute(text(ORPHANS_SQL.format(items=collection.item_table))).scalar_one()
+    if orphans:
+        return Finding(subject, Health.BROKEN, f"{orphans:,} items have lost their image", "restore a backup")
+    return Finding(subject, Health.WELL, collection.space.describe())
+
+
+def _index(connection: Connection, subject: str, index: IndexOf, settings: Settings) -> Finding:
+    state = index_state(connection, index)
+    if state.is_there and not state.is_valid and not state.is_building:
+        return Finding(subject, Health.BROKEN, "the index is invalid; searches are exact", "a worker rebuilds it")
+    if not state.is_there and needs_index(connection, index, settings.index_rows):
+        return Finding(subject, Health.UNUSUAL, "no index yet; searches are exact", "a worker builds it")
+    return Finding(subject, Health.WELL, state.name if state.is_valid else "exact search, no index needed")
 
 
 def _leases(connection: Connection) -> Finding:
@@ -119,6 +128,15 @@ def _stray_tables(connection: Connection) -> Finding:
     if strays:
         return Finding("tables", Health.UNUSUAL, f"of no collection: {', '.join(strays)}", "DROP TABLE them")
     return Finding("tables", Health.WELL, "each belongs to a collection")
+
+
+def _readers(connection: Connection) -> Iterator[Finding]:
+    below = driver_connection(connection)
+    amiss = [*excess(below), *watching(below)]
+    for right in amiss:
+        yield Finding("readers", Health.UNUSUAL, right.what, f"as a superuser: {right.statement}")
+    if not amiss:
+        yield Finding("readers", Health.WELL, "may read, and nothing else")
 
 
 def _queue(redis: Redis) -> Iterator[Finding]:

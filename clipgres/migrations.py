@@ -14,8 +14,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 import migrations
-from clipgres.database import check_versions, create_engine, translated_errors
+from clipgres.database import check_versions, create_engine, driver_connection, translated_errors
 from clipgres.errors import SchemaError, Unavailable
+from clipgres.rights import withhold
 from clipgres.schema import SCHEMA
 
 # Any constant serves, as long as every release uses the same one.
@@ -40,6 +41,7 @@ def upgrade(database_url: str, *, wait_s: float = 60) -> str:
                 connection.commit()
                 _refuse_newer(connection)
                 command.upgrade(_config(connection), "head")
+                withhold(driver_connection(connection))
                 connection.commit()
             return head_revision()
     finally:

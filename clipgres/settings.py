@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     index_rows: int = Field(5_000, ge=1, description="rows from which a collection gets its HNSW index")
     search_timeout_ms: int = Field(5_000, ge=1)
     search_max_scan_tuples: int = Field(20_000, ge=1, description="rows one scan of the index may look at")
+    reader_limit_s: float = Field(60, gt=0, description="seconds a statement or transaction of a reader may take")
 
     @classmethod
     def settings_customise_sources(

@@ -8,9 +8,10 @@ import shutil
 import click
 
 from clipgres.cli.tools import Tools
-from clipgres.database import libpq_url
+from clipgres.database import libpq_url, sqlalchemy_url
 from clipgres.endpoints import database_url
 from clipgres.migrations import upgrade
+from clipgres.rights import READER, READER_DEFAULTS
 from clipgres.servers.postgres import psql_program
 
 
@@ -27,10 +28,11 @@ def migrate(tools: Tools) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--reader", is_flag=True, help="With the rights and settings of one who may only read.")
 @click.option("--print-url", is_flag=True, help="Print the database's address instead, for a program of yours.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
+def psql(tools: Tools, reader: bool, print_url: bool, arguments: tuple[str, ...]) -> None:
     """Open psql on the database.
 
     ARGUMENTS go to psql as they are.
@@ -38,10 +40,21 @@ def psql(tools: Tools, print_url: bool, arguments: tuple[str, ...]) -> None:
     \b
     clipgres psql -c "SELECT status, reason, count(*) FROM clipgres.job GROUP BY 1, 2"
     clipgres psql -c "SELECT caption, url FROM collections.\\"default\\" LIMIT 3"
+    clipgres psql --reader -c "CALL clip_embed('two dogs')"
     """
-    url = libpq_url(database_url(tools.settings))
+    address = database_url(tools.settings)
+    url = libpq_url(as_reader(address) if reader else address)
     if print_url:
         click.echo(url)
         return
     program = shutil.which("psql") or str(psql_program())
     os.execv(program, [program, url, *arguments])  # noqa: S606  psql takes over the terminal
+
+
+def as_reader(address: str) -> str:
+    """The same address, for sessions that are readers until they say otherwise."""
+    url = sqlalchemy_url(address)
+    given = url.query.get("options", "")
+    asked = [given if isinstance(given, str) else given[-1]]
+    asked += [f"-c {name}={value}" for name, value in {"role": READER, **READER_DEFAULTS}.items()]
+    return url.update_query_dict({"options": " ".join(filter(None, asked))}).render_as_string(hide_password=False)

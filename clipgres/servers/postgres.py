@@ -17,6 +17,7 @@ import psutil
 import psycopg
 
 from clipgres.errors import SetupError
+from clipgres.rights import provide_for_readers
 from clipgres.servers.account import Account, launched_as, user_id
 from clipgres.servers.child import Child, kill_all
 from clipgres.servers.home import Home, home_of, package_folder
@@ -30,7 +31,6 @@ PORT = 5432  # only the ending of the socket's name: nothing listens on TCP
 
 # The socket folder lets in this user (and root) alone, and that user owns the data: so it may be any role.
 ACCESS_RULES = "local all all peer map=clipgres\nlocal replication all peer map=clipgres\n"
-
 FIND_ROLE_SQL: LiteralString = "SELECT FROM pg_roles WHERE rolname = %s"
 CREATE_ROLE_SQL: LiteralString = f"CREATE ROLE {OWNER} LOGIN CREATEROLE"
 FIND_DATABASE_SQL: LiteralString = "SELECT FROM pg_database WHERE datname = %s"
@@ -78,8 +78,7 @@ def prepare_postgres(settings: Settings) -> None:
     """Make what the server needs before it starts: readable programs, the data folder, the access rules.
 
     Raises:
-        SetupError: the home cannot be used, its data is of another major version, or initdb failed; the text says
-            which and what to do.
+        SetupError: the home cannot be used, its data is of another major version, or initdb failed; says what to do.
     """
     home = home_of(settings)
     home.prepare_servers()
@@ -95,7 +94,7 @@ def prepare_postgres(settings: Settings) -> None:
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make the owner role, the database and the extension on a server that runs; what is there is left alone.
+    """Make the roles, the database and the extension on a server that runs; what is there is left alone.
 
     Raises:
         SetupError: the server refused a statement, or went away.
@@ -107,6 +106,8 @@ def bootstrap(settings: Settings) -> None:
         for database in ("template1", DATABASE):
             with _superuser(settings, database) as connection:
                 connection.execute(EXTENSION_SQL)
+        with _superuser(settings, DATABASE) as connection:
+            provide_for_readers(connection, OWNER)
     except psycopg.Error as error:
         log = home_of(settings).log("postgres")
         raise SetupError(f"the embedded PostgreSQL could not be set up: {error}; its log is {log}") from error

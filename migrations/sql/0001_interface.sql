@@ -4,7 +4,7 @@ CREATE SCHEMA IF NOT EXISTS collections;
 COMMENT ON SCHEMA collections IS 'one view a collection, by its alias; SELECT key, caption FROM collections.default ...';
 
 -- The vector of a text in a collection's space, from the cache of texts that were asked for before.
-CREATE FUNCTION public.clip_text(query text, collection text DEFAULT 'default') RETURNS public.halfvec
+CREATE OR REPLACE FUNCTION public.clip_text(query text, collection text DEFAULT 'default') RETURNS public.halfvec
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from clipgres import collections
-from clipgres.database import transaction
+from clipgres.database import create_engine, transaction
 from clipgres.errors import BadRequest, Conflict, ModelError, NotFound
+from clipgres.migrations import downgrade, head_revision, upgrade
 from clipgres.models import Space
+from clipgres.settings import Settings
 from tests.ingest import wait_until
+from tests.listening import login
 
 
 def space(dimension: int = 4, model: str = "small") -> Space:
@@ -84,26 +89,102 @@ def test_without_an_alias_it_is_found_by_its_id(engine: Engine) -> None:
         assert collections.find_by_id(connection, 4_711) is None
 
 
-def test_a_users_view_follows_an_alias_to_another_dimension(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        put(connection, collections.create(connection, "pets", space(4)), "old", [1, 0, 0, 0])
-        connection.execute(text("CREATE VIEW mine AS SELECT key, embedding FROM collections.pets"))
-        bigger = collections.create(connection, "pets-v2", space(6))
-        put(connection, bigger, "new", [1, 0, 0, 0, 0, 0])
-        collections.set_alias(connection, "pets", bigger)
-        nearest = text("SELECT key FROM mine ORDER BY embedding <=> '[1,0,0,0,0,0]'::halfvec LIMIT 1")
-        assert connection.execute(nearest).scalars().all() == ["new"]
+NEAREST = "SELECT key FROM {view} ORDER BY embedding <=> (SELECT '{vector}'::halfvec) LIMIT 5"
 
 
-def test_the_hnsw_index_serves_the_view_and_a_users_view_on_it(engine: Engine) -> None:
+@pytest.fixture
+def moved(engine: Engine, postgres: Settings) -> Iterator[tuple[Connection, collections.Collection]]:
+    """An alias that moved from 4 to 6 dimensions under views of a reader's, and its new collection, indexed."""
+    database = str(engine.url.database)
+    with login(postgres, database, "clipgres_reader") as address:
+        reader = make_url(address).username
+        with transaction(engine) as connection:
+            make_full(connection, "pets", 4)
+            connection.execute(text(f"CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO {reader}"))
+        own = create_engine(address)
+        with transaction(own) as connection:
+            for view, ours in (("pictures", "collections.pets"), ("captions", "collection_captions.pets")):
+                connection.execute(text(f"CREATE VIEW mine.{view} AS SELECT caption, key, embedding FROM {ours}"))
+        with transaction(engine) as connection:
+            bigger = make_full(connection, "pets-v2", 6)
+            collections.set_alias(connection, "pets", bigger)
+        with transaction(own) as connection:
+            yield connection, bigger
+        own.dispose()
+        with transaction(engine) as connection:
+            connection.execute(text("DROP SCHEMA mine CASCADE"))
+
+
+def make_full(connection: Connection, name: str, dimension: int) -> collections.Collection:
+    """A collection of 2,000 pictures with a caption each, and both of its indexes."""
+    made = collections.create(connection, name, space(dimension))
+    names = {"items": made.item_table, "captions": made.caption_table, "name": name, "dimension": dimension}
+    connection.execute(text(FULL_SQL.format(**names)))
+    for index, table in ((made.index_name, made.item_table), (made.caption_index_name, made.caption_table)):
+        connection.execute(text(f"CREATE INDEX {index} ON {table} USING hnsw (embedding halfvec_cosine_ops)"))
+    connection.execute(text(f"ANALYZE {made.item_table}, {made.caption_table}, clipgres.caption, clipgres.image"))
+    return made
+
+
+FULL_SQL = """
+    WITH image AS (
+        INSERT INTO clipgres.image (url, url_key, host)
+        SELECT '{name}' || n, sha256(('{name}' || n)::bytea), 'a' FROM generate_series(1, 2000) n
+        RETURNING id, url
+    ),
+    caption AS (
+        INSERT INTO clipgres.caption (image_id, text) SELECT id, 'caption of ' || url FROM image RETURNING id, image_id
+    ),
+    item AS (
+        INSERT INTO {items} (key, image_id, embedding)
+        SELECT url, id, (SELECT array_agg(sin(id * d)) FROM generate_series(1, {dimension}) d)::halfvec FROM image
+        RETURNING image_id, embedding
+    )
+    INSERT INTO {captions} (caption_id, image_id, embedding)
+    SELECT c.id, c.image_id, i.embedding FROM caption c JOIN item i USING (image_id)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pictures", "captions"])
+def test_a_users_view_follows_an_alias_to_another_dimension_and_its_index(
+    moved: tuple[Connection, collections.Collection], kind: str
+) -> None:
+    connection, bigger = moved
+    query = NEAREST.format(view=f"mine.{kind}", vector="[1,0,0,0,0,0]")
+    found = connection.execute(text(query)).scalars().all()
+    assert [key.startswith("pets-v2") for key in found] == [True] * 5
+    plan = "\n".join(connection.execute(text(f"EXPLAIN {query}")).scalars())
+    index = bigger.index_name if kind == "pictures" else bigger.caption_index_name
+    assert f"Index Scan using {index} " in plan, plan
+
+
+def test_a_collection_that_a_users_view_stands_on_is_not_deleted(engine: Engine) -> None:
     with transaction(engine) as connection:
-        pets = collections.create(connection, "pets", space(4))
-        create = f"CREATE INDEX {pets.index_name} ON {pets.item_table} USING hnsw (embedding halfvec_cosine_ops)"
-        connection.execute(text(create))
-        connection.execute(text("CREATE VIEW mine AS SELECT key, caption, embedding FROM collections.pets"))
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
-        explain = text("EXPLAIN SELECT key, caption FROM mine ORDER BY embedding <=> '[1,0,0,0]'::halfvec LIMIT 5")
-        assert pets.index_name in "\n".join(connection.execute(explain).scalars())
+        collections.create(connection, "pets", space())
+        connection.execute(text("CREATE VIEW mine AS SELECT key FROM collections.pets"))
+    with pytest.raises(
+        Conflict, match=r'"pets" is in use in SQL: view mine depends on view collections.pets; drop that'
+    ):
+        with transaction(engine) as connection:
+            collections.delete(connection, "pets")
+    with transaction(engine) as connection:
+        assert [collection.name for collection in collections.list_all(connection)] == ["pets"]
+
+
+def test_collections_that_were_there_get_their_view_of_captions(engine: Engine, database_url: str) -> None:
+    with transaction(engine) as connection:
+        collections.create(connection, "pets", space())
+    downgrade(database_url, "0002")
+    assert upgrade(database_url) == head_revision()
+    with transaction(engine) as connection:
+        made = _columns(connection)
+        collections.set_alias(connection, "pets", collections.find(connection, "pets"))
+        assert _columns(connection) == made
+
+
+def _columns(connection: Connection) -> list[str]:
+    columns = text("SELECT attname FROM pg_attribute WHERE attrelid = 'collection_captions.pets'::regclass")
+    return [str(name) for name in connection.execute(columns).scalars()]
 
 
 @pytest.mark.parametrize("vector", [[0, 0, 0, 0], [1, 0, 0]])
@@ -125,7 +206,8 @@ def test_deleting_a_collection_leaves_others_and_their_images(engine: Engine) ->
         assert [collection.name for collection in collections.list_all(connection)] == ["cars"]
         urls = connection.execute(text("SELECT url FROM clipgres.image ORDER BY url")).scalars().all()
         assert urls == ["only-cars", "shared"]
-        assert connection.execute(text("SELECT to_regclass('collections.pets')")).scalar_one() is None
+        for views in ("collections", "collection_captions"):
+            assert connection.execute(text(f"SELECT to_regclass('{views}.pets')")).scalar_one() is None
 
 
 def add_image(connection: Connection, collection: collections.Collection, url: str) -> None:

@@ -15,6 +15,8 @@ from clipgres.migrations import MIGRATION_LOCK, check_migrated, downgrade, head_
 from clipgres.reasons import Reason
 from clipgres.schema import SCHEMA, Base
 from migrations.env_filter import belongs_to_us
+from tests.ingest import add_urls, new_collection, scalar
+from tests.vectors import put_caption
 
 
 def test_migrations_make_what_the_models_say(engine: Engine) -> None:
@@ -87,3 +89,23 @@ def test_a_safe_pgvector_is_taken(version: str) -> None:
 def test_an_old_postgres_is_refused() -> None:
     with pytest.raises(SchemaError, match="PostgreSQL 14 is too old: clipgres needs 15"):
         check_postgres(14)
+
+
+def test_captions_that_were_there_before_get_their_vectors(engine: Engine, database_url: str) -> None:
+    collection = new_collection(engine)
+    images = [add_urls(engine, collection, [f"http://a/{status}"])[0] for status in ("ok", "pending", "bare")]
+    with transaction(engine) as connection:
+        put_caption(connection, images[0], "red")
+        put_caption(connection, images[1], "blue")
+        connection.execute(text("UPDATE clipgres.job SET status = 'ok' WHERE image_id <> :id"), {"id": images[1]})
+    downgrade(database_url, "0001")
+    assert scalar(engine, "SELECT to_regclass('clipgres.caption_job') IS NULL")
+    upgrade(database_url)
+    assert scalar(engine, "SELECT array_agg(image_id) FROM clipgres.caption_job") == [images[0]]
+
+
+def test_a_migration_that_broke_off_between_its_steps_goes_on(engine: Engine, database_url: str) -> None:
+    downgrade(database_url, "0002")
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE clipgres.alembic_version SET version_num = '0001'"))
+    assert upgrade(database_url) == head_revision()
