@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import select
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +12,18 @@ import sqlalchemy
 from pgvector.psycopg import register_vector
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from clipgres.errors import ClipgresError, NotPermitted, SchemaError, SetupError, Unavailable
+from clipgres.settings import Settings
 
 MIN_POSTGRES = 15
 # Before 0.8.4 vacuum under concurrent writes can leave an HNSW graph unrepaired (pgvector's changelog).
 MIN_PGVECTOR = (0, 8, 4)
+
+# The execution option of an engine made for searches: the statement timeout of its connections, in milliseconds.
+SEARCH_TIMEOUT = "search_timeout_ms"
 
 AVAILABLE_PGVECTOR_SQL = text("""
     SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = 'vector'
@@ -55,19 +60,45 @@ def create_engine(
 
     It connects on first use, so it may be made before a fork and before the server is up.
     """
-    options = (
-        f"-c statement_timeout={statement_timeout_ms} -c lock_timeout=30s -c idle_in_transaction_session_timeout=5min"
-    )
+    return _engine(database_url, pool_size, name, {"statement_timeout": f"{statement_timeout_ms}"}, pool_pre_ping=True)
+
+
+def search_engine(database_url: str, settings: Settings, name: str, *, pool_size: int = 5) -> Engine:
+    """Make an engine for searches: its connections have the settings of searches from the start.
+
+    They are looked at before each use, not asked: that would take as long as a part of the fastest searches.
+    """
+    timeout_ms = settings.search_timeout_ms
+    options = {"statement_timeout": f"{timeout_ms}", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+    engine = _engine(database_url, pool_size, name, options)
+    event.listen(engine, "checkout", _refuse_closed)
+    engine.update_execution_options(**{SEARCH_TIMEOUT: timeout_ms})
+    return engine
+
+
+def _engine(
+    database_url: str, pool_size: int, name: str, settings: Mapping[str, str], *, pool_pre_ping: bool = False
+) -> Engine:
+    settings = {**settings, "lock_timeout": "30s", "idle_in_transaction_session_timeout": "5min"}
+    options = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
     engine = sqlalchemy.create_engine(
         sqlalchemy_url(database_url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=10,
-        pool_pre_ping=True,
+        pool_pre_ping=pool_pre_ping,
         connect_args={"connect_timeout": 5, "options": options, "application_name": name},
     )
     event.listen(engine, "connect", _register_vector_types)
     return engine
+
+
+def _refuse_closed(connection: psycopg.Connection[Any], _record: object, _proxy: object) -> None:
+    """Have the pool make a new connection for one that the server has closed: its socket has an end to be read."""
+    looks = select.poll()
+    looks.register(connection, select.POLLIN)
+    if connection.closed or looks.poll(0):
+        raise DisconnectionError("the server closed the connection")
 
 
 def _register_vector_types(connection: psycopg.Connection[Any], _record: object) -> None:

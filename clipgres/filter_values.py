@@ -7,6 +7,7 @@ import json
 import math
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import NoReturn
 
 from clipgres.errors import BadRequest
@@ -86,6 +87,13 @@ def nearest(name: str, names: tuple[str, ...]) -> str:
     """The end of a sentence on an unknown name: the nearest known one, or all."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
+
+
+@lru_cache(maxsize=1_000)
+def like_one_of(name: str, names: tuple[str, ...]) -> str | None:
+    """The known name that this one is so like that it must be a slip: a letter or two are off."""
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def shown(value: object) -> str:

@@ -1,23 +1,35 @@
 """The filter language: JSON conditions on columns, captions and metadata, compiled to one SQL condition.
 
-`{"width": {"$gte": 640}, "host": {"$in": ["a.org", "b.org"]}, "caption": {"$match": "dog -cat"}, "year": 1957}`
+`{"width": {"$gte": 640}, "host": {"$in": ["a.org", "b.org"]}, "caption": {"$match": "dog -cat"}, "author.born": 1957}`
 
 - All entries of an object must hold; `$and`, `$or` take a list of filters, `$not` one. A bare value means `$eq`.
-- A name that is no column is a key of the item's metadata; `metadata.NAME` is one even where a column has that name.
-- A list in the metadata matches when one of its entries does, and captions when one of them does.
-- What is missing (or null) equals nothing and is neither above nor below anything, so `$ne`, `$nin` and `$not` hold
-  for it and the others do not; `$exists` asks for it.
+- A name that is no column is a path into the item's metadata, such as `author.name`, `tags.0` or `"a.b".c`; after
+  `metadata.` any name is one. A list matches when one of its entries does, and captions when one of them does.
+- What is missing (or null, or an empty list) equals nothing and is neither above nor below anything, so `$ne`, `$nin`
+  and `$not` hold for it and the others do not; `$exists` asks for it.
 - Numbers compare with numbers, texts with texts, times (ISO 8601; UTC unless they say otherwise) with times.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipgres.filter_values import Kind, column_value, nearest, ordered_value, plain_text, refuse, scalar, shown
+from clipgres.filter_values import (
+    Kind,
+    column_value,
+    like_one_of,
+    nearest,
+    ordered_value,
+    plain_text,
+    refuse,
+    scalar,
+    shown,
+)
+from clipgres.metadata_paths import Segment, json_path, parse_path, quoted
+from clipgres.schema.states import ImageState
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 200
@@ -40,6 +52,8 @@ class Column:
 
     sql: str
     kind: Kind
+    values: tuple[str, ...] = ()
+    """All that it can hold, where these are few."""
 
 
 COLUMNS: Mapping[str, Column] = {
@@ -52,7 +66,9 @@ COLUMNS: Mapping[str, Column] = {
     "aspect": Column("im.width / nullif(im.height, 0)::float8", Kind.NUMBER),
     "bytes": Column("im.bytes", Kind.NUMBER),
     "content_type": Column("im.content_type", Kind.TEXT),
+    "status": Column("im.state", Kind.TEXT, tuple(ImageState)),
     "created_at": Column("i.created_at", Kind.TIME),
+    "first_seen_alive": Column("im.first_seen_alive", Kind.TIME),
     "last_seen_alive": Column("im.last_seen_alive", Kind.TIME),
 }
 
@@ -66,12 +82,8 @@ CAPTION_EXISTS = "EXISTS (SELECT FROM clipgres.caption c WHERE c.image_id = i.im
 CAPTION_MATCHES = " AND c.tsv @@ websearch_to_tsquery('english'::regconfig, :{value})"
 CAPTION_CONTAINS = " AND strpos(lower(c.text), lower(:{value})) > 0"
 
-# Containment uses the GIN index on metadata; a JSON path compares like with like only, and looks into lists.
-METADATA_IS_ONE_OF = "i.metadata @> ANY (CAST(:{values} AS jsonb[]))"
-METADATA_COMPARES = (
-    "jsonb_path_exists(i.metadata -> CAST(:{name} AS text), '$ ? (@ {sign} $value)', CAST(:{value} AS jsonb))"
-)
-METADATA_EXISTS = "i.metadata -> CAST(:{name} AS text) <> 'null'"
+# The GIN index on metadata serves equality. A JSON path compares like with like only, and looks into lists.
+METADATA_TEST = "i.metadata @? CAST(:{path} AS jsonpath)"
 
 
 def compile_filter(conditions: Mapping[str, Any]) -> Condition:
@@ -134,7 +146,10 @@ class _Compiler:
     def _leaf_of(self, name: str) -> Callable[[str, str, object], str]:
         if name == CAPTION:
             return self._caption
-        return self._column if name in COLUMNS else self._metadata
+        if name in COLUMNS:
+            return self._column
+        path = _metadata_path(name)
+        return lambda name, operator, operand: self._metadata(path, f"{name}: {operator}", operator, operand)
 
     def _column(self, name: str, operator: str, operand: object) -> str:
         column = COLUMNS[name]
@@ -144,20 +159,23 @@ class _Compiler:
         if operator in ORDER:
             value = self._bind(column_value(operand, column.kind, where))
             return f"{column.sql} {ORDER[operator]} CAST(:{value} AS {column.kind.value})"
-        values = self._bind([column_value(entry, column.kind, where) for entry in _entries(operator, operand, where)])
-        return _maybe_negated(f"{column.sql} = ANY (CAST(:{values} AS {column.kind.value}[]))", operator)
+        entries = [column_value(entry, column.kind, where) for entry in _entries(operator, operand, where)]
+        for entry in entries if column.values else ():
+            if entry not in column.values:
+                refuse(f"{where} takes one of {', '.join(column.values)}, not {shown(entry)}")
+        return _maybe_negated(f"{column.sql} = ANY (CAST(:{self._bind(entries)} AS {column.kind.value}[]))", operator)
 
-    def _metadata(self, name: str, operator: str, operand: object) -> str:
-        where = f"{name}: {operator}"
-        key = name.removeprefix(METADATA_PREFIX)
+    def _metadata(self, path: Sequence[Segment], where: str, operator: str, operand: object) -> str:
         if operator == "$exists":
-            return _exists(METADATA_EXISTS.format(name=self._bind(key)), operand, where)
+            return _exists(self._test(path, "@ != null"), operand, where)
         if operator in ORDER:
-            value = self._bind(json.dumps({"value": ordered_value(operand, where)}))
-            return METADATA_COMPARES.format(name=self._bind(key), sign=ORDER[operator], value=value)
+            return self._test(path, f"@ {ORDER[operator]} {quoted(ordered_value(operand, where))}")
         entries = [scalar(entry, where) for entry in _entries(operator, operand, where)]
-        values = self._bind([json.dumps({key: found}) for entry in entries for found in (entry, [entry])])
-        return _maybe_negated(METADATA_IS_ONE_OF.format(values=values), operator)
+        tests = " || ".join(f"@ == {quoted(entry)}" for entry in entries)
+        return _maybe_negated(self._test(path, tests) if tests else "false", operator)
+
+    def _test(self, path: Sequence[Segment], test: str) -> str:
+        return METADATA_TEST.format(path=self._bind(json_path(path, test)))
 
     def _caption(self, _name: str, operator: str, operand: object) -> str:
         where = f"caption: {operator}"
@@ -180,6 +198,17 @@ class _Compiler:
     def _check_depth(depth: int) -> None:
         if depth > MAX_DEPTH:
             refuse(f"more than {MAX_DEPTH} levels")
+
+
+def _metadata_path(name: str) -> Sequence[Segment]:
+    """The path that a name stands for; one that is nearly a column's is taken for a slip."""
+    if name.startswith(METADATA_PREFIX):
+        return parse_path(name.removeprefix(METADATA_PREFIX))
+    path = parse_path(name)
+    column = like_one_of(name, (*COLUMNS, CAPTION)) if len(path) == 1 and not path[0].is_quoted else None
+    if column:
+        refuse(f'there is no column "{name[:40]}"; did you mean {column}? {METADATA_PREFIX}{name[:40]} is metadata')
+    return path
 
 
 def _joined(word: str, parts: list[str]) -> str:
@@ -214,7 +243,8 @@ def _entries(operator: str, operand: object, where: str) -> list[object]:
 
 def _unknown_operator(name: str, operator: object, operators: tuple[str, ...]) -> str:
     if not isinstance(operator, str) or not operator.startswith("$"):
-        return f"{name}: an operator is expected, not {shown(operator)}; they are {', '.join(operators)}"
+        hint = f"; a value inside is named {name}.NAME" if isinstance(operator, str) and name not in COLUMNS else ""
+        return f"{name}: an operator is expected, not {shown(operator)}; they are {', '.join(operators)}{hint}"
     if name == CAPTION and operator in FIELD_OPERATORS:
         return "caption takes words, as in {$match: dog -cat}, or a part of its text, as in {$contains: a dog}"
     return f'{name}: there is no operator "{operator[:40]}"{nearest(operator, operators)}'

@@ -1,4 +1,9 @@
-"""How the nearest rows are found: which of the plans, and what that plan can say of itself."""
+"""How the nearest rows are found: which of the plans, and what that plan can say of itself.
+
+Exact search looks at every row that matches: sure, and the faster way to few rows. The index gives candidates, nearest
+first, of which those that match are taken: the deeper the last of them stands, the less sure it is that none nearer was
+missed, so how deep that was decides whether to look at more candidates, or at every row after all.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +12,34 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from pgvector import HalfVector
 from psycopg.errors import QueryCanceled
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Engine, Row
 from sqlalchemy.exc import DBAPIError
 
-from clipgres.collections import Collection
-from clipgres.errors import BadRequest
-from clipgres.filters import Condition
-from clipgres.query import QueryVector
+from clipgres.costs import (
+    LEAST_CANDIDATES,
+    LOOK_SHARE,
+    MOST_CANDIDATES,
+    candidates_for,
+    exact_ms,
+    index_ms,
+    index_price,
+    is_deep_enough,
+)
+from clipgres.errors import BadRequest, Unavailable
+from clipgres.estimates import Estimates, Matching, Survey
 from clipgres.request import Mode
-from clipgres.search_sql import COUNT_SQL, ESTIMATE_SQL, EXACT_SQL, INDEX_SQL, SETTINGS_SQL, SURVEY_SQL
+from clipgres.scans import Scans, Wanted
 
-# Exact search on the rows of a filter costs 0.8 ms a thousand of them; at 100,000 rows the index costs 2.8 ms where
-# 10 % match (recall 0.86, against 1.00) and 21 ms where 1 % do (0.74). The price of the sure answer is at most 8 ms.
-EXACT_FILTER_ROWS = 10_000
-# One pass over the index considers no more rows than pgvector's largest ef_search.
+__all__ = ["Found", "Matches", "Method", "Wanted", "find_rows"]
+
+# More than the index gives reliably by one pass, whatever the filter.
 INDEX_MAX_ROWS = 1_000
-EF_SEARCH_MIN = 160
-EF_SEARCH_MAX = 1_000
+# Up to so many rows are counted while they are ranked; each takes a place in the server's memory.
+COUNTED_ROWS = 60_000
+# Exact search gives up where the statistics said far less than there is, and the index may be the better way.
+LEAST_CAP = 10_000
+CAP_FACTOR = 4
 
 
 class Method(StrEnum):
@@ -35,45 +49,7 @@ class Method(StrEnum):
     EXACT_ON_FILTER = "exact on filter"
     INDEX = "index"
     INDEX_THEN_EXACT = "index, then exact"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What to find: the `limit` rows nearest to the query that meet the condition, in one namespace."""
-
-    collection: Collection
-    query: QueryVector
-    condition: Condition
-    namespace: str
-    limit: int
-    mode: Mode
-    timeout_ms: int
-    max_scan_tuples: int
-
-    @property
-    def scan_limit(self) -> int:
-        """How many rows a scan gives: with room for those that are dropped outside it."""
-        return self.limit + len(self.query.left_out)
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether there is a filter."""
-        return self.condition != Condition()
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the statements bind."""
-        return {
-            **self.condition.parameters,
-            "query": HalfVector(self.query.vector),
-            "namespace": self.namespace,
-            "left_out": list(self.query.left_out),
-        }
-
-    def statement(self, template: str) -> TextClause:
-        """One of the statements of search on this collection's table, with this filter."""
-        names = {"items": self.collection.item_table, "condition": self.condition.sql}
-        return text(template.format(**names, limit=f"{self.limit:d}", scan_limit=f"{self.scan_limit:d}"))
+    FUSED = "fused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,89 +67,175 @@ class Found:
     rows: Sequence[Row[Any]]
     method: Method
     matches: Matches
+    index: str | None = None
     ef_search: int | None = None
     capped: bool = False
+    fused: Sequence[str] = ()
 
 
-def find_rows(connection: Connection, wanted: Wanted) -> Found:
+def find_rows(engine: Engine, wanted: Wanted, estimates: Estimates) -> Found:
     """Find the rows by the plan that finds them all soonest.
 
     Raises:
         BadRequest: mode `index` where there is no index.
+        Unavailable: the database is away, or the search took longer than it may.
     """
-    _apply_settings(connection, wanted)
-    survey = _survey(connection, wanted)
-    if wanted.mode is Mode.INDEX and not survey.has_index:
-        name = wanted.collection.name
-        raise BadRequest(f'mode: collection "{name}" has no finished index; choose auto or exact', "mode")
-    # To the index a namespace is a filter like any other, unless all rows are in it.
-    is_filtered = wanted.is_filtered or bool(survey.has_other_namespaces)
-    if is_filtered or survey.row_estimate <= EXACT_FILTER_ROWS:
-        matches = _count(connection, wanted)
-    else:
-        matches = Matches(survey.row_estimate, is_exact=False)
-    are_few = is_filtered and matches.is_exact
-    index_is_best = survey.has_index and wanted.limit <= INDEX_MAX_ROWS and not are_few
-    if wanted.mode is Mode.INDEX or (wanted.mode is Mode.AUTO and index_is_best):
-        return _by_index(connection, wanted, matches, _ef_search(wanted, is_filtered))
-    return _exact(connection, wanted, Method.EXACT_ON_FILTER if is_filtered else Method.EXACT, matches)
-
-
-def _by_index(connection: Connection, wanted: Wanted, matches: Matches, ef_search: int) -> Found:
-    """The index, and where it comes back short while more rows match, the exact plan."""
-    _apply_settings(connection, wanted, ef_search=ef_search)
-    rows = connection.execute(wanted.statement(INDEX_SQL), wanted.parameters).all()
-    found = Found(rows=rows, method=Method.INDEX, matches=matches, ef_search=ef_search)
-    if len(rows) >= (min(wanted.limit, matches.count) if matches.is_exact else wanted.limit):
-        return found
+    scans = Scans(engine, wanted)
+    survey = estimates.survey(wanted.collection.id, scans.survey)
+    has_index = survey.has_index(wanted.criterion)
+    if wanted.mode is Mode.INDEX and not has_index:
+        raise no_index(wanted)
+    matching = estimates.matching(wanted.filter_key, scans.estimate)
+    search = _Search(scans, estimates, survey, matching)
     if wanted.mode is Mode.INDEX:
-        return replace(found, capped=True)
-    _apply_settings(connection, wanted)
-    try:
-        with connection.begin_nested():
-            return replace(_exact(connection, wanted, Method.INDEX_THEN_EXACT, matches), ef_search=ef_search)
-    except DBAPIError as error:
-        # Some rows now, with the word that there may be more, are better than none.
-        if not isinstance(error.orig, QueryCanceled):
-            raise
-        return replace(found, capped=True)
+        return search.by_index_alone()
+    if wanted.mode is Mode.EXACT or not has_index or wanted.limit > INDEX_MAX_ROWS:
+        return search.exact()
+    return search.by_best_plan()
 
 
-def _exact(connection: Connection, wanted: Wanted, method: Method, matches: Matches) -> Found:
-    rows = connection.execute(wanted.statement(EXACT_SQL), wanted.parameters).all()
-    if len(rows) < wanted.limit:
-        matches = Matches(len(rows), is_exact=True)
-    return Found(rows=rows, method=method, matches=matches)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One search, and what is believed of its rows."""
+
+    scans: Scans
+    estimates: Estimates
+    survey: Survey
+    matching: Matching
+
+    def by_best_plan(self) -> Found:
+        """What the costs say; what turns out otherwise than was believed is believed from then on."""
+        candidates = self._first_candidates()
+        if candidates is not None:
+            return self._by_index(candidates)
+        cap = max(CAP_FACTOR * self.matching.rows, LEAST_CAP)
+        rows, counted = self.scans.exact_counted(cap)
+        if counted < cap:
+            return self._found_exactly(rows, counted)
+        more = replace(self, matching=self._learn(rows=max(counted, self.scans.estimate().rows)))
+        candidates = more._first_candidates()
+        return more.exact() if candidates is None else more._by_index(candidates)
+
+    def by_index_alone(self) -> Found:
+        """What the index gives, as far down as it may be read."""
+        wanted = self._wanted
+        first = min(candidates_for(self._place), MOST_CANDIDATES)
+        found = self._index_alone(first)
+        if len(found.rows) < wanted.limit and wanted.max_scan_tuples > first:
+            found = self._index_alone(wanted.max_scan_tuples)
+        if len(found.rows) == wanted.limit:
+            return found
+        counted = self.scans.count(COUNTED_ROWS)
+        matches = Matches(counted, is_exact=counted < COUNTED_ROWS)
+        return replace(found, matches=matches, capped=len(found.rows) < min(wanted.limit, counted))
+
+    def exact(self) -> Found:
+        """The nearest of all that match, to the end."""
+        if self.matching.rows <= COUNTED_ROWS:
+            return self._found_exactly(*self.scans.exact_counted(None))
+        rows = self.scans.exact()
+        return self._found_exactly(rows, len(rows) if len(rows) < self._wanted.limit else None)
+
+    @property
+    def _wanted(self) -> Wanted:
+        return self.scans.wanted
+
+    @property
+    def _is_filtered(self) -> bool:
+        """To the index a namespace is a filter like any other, unless all rows are in it."""
+        return self._wanted.is_filtered or self.survey.has_others_than(self._wanted.namespace)
+
+    @property
+    def _share(self) -> float:
+        """The share of the collection's items that match."""
+        if not self._is_filtered:
+            return 1.0
+        rows = max(self.matching.rows, 1)
+        return rows / max(self.survey.items, rows)
+
+    @property
+    def _nearest_place(self) -> float:
+        """Where the last row stands among the candidates if all that is near the query matches."""
+        return self._wanted.limit * self.survey.vectors_per_item(self._wanted.criterion)
+
+    @property
+    def _place(self) -> float:
+        """Where it stands if what matches is spread evenly."""
+        return self._nearest_place / self._share
+
+    @property
+    def _exact_ms(self) -> float:
+        vectors = self.matching.rows * self.survey.vectors_per_item(self._wanted.criterion)
+        return exact_ms(vectors, self.matching.finding)
+
+    def _index_is_better(self, place: float) -> bool:
+        within = candidates_for(place) <= max(self._wanted.max_scan_tuples, LEAST_CANDIDATES)
+        return within and index_price(place) < self._exact_ms
+
+    def _first_candidates(self) -> int | None:
+        """How many candidates to look at first; None: exact search is better at once."""
+        near, is_better = candidates_for(self._nearest_place), self._index_is_better(self._place)
+        best_ms = min(self._exact_ms, index_price(self._place)) if is_better else self._exact_ms
+        if self.matching.look_pays and index_ms(near) <= LOOK_SHARE * best_ms:
+            return near
+        return candidates_for(self._place) if is_better else None
+
+    def _index_alone(self, candidates: int) -> Found:
+        rows = self.scans.by_index(candidates)
+        if rows is None:
+            raise no_index(self._wanted)
+        return self._found_by_index(rows, candidates)
+
+    def _by_index(self, candidates: int) -> Found:
+        """The index; where it comes back short, or too deep, more of it or the exact plan."""
+        rows = self.scans.by_index(candidates)
+        if rows is None:
+            self.estimates.forget(self._wanted.collection.id)
+            return self.exact()
+        found = self._found_by_index(rows, candidates)
+        is_full = len(rows) == self._wanted.limit
+        last = max((row.place for row in rows), default=0)
+        place = last if is_full else self._wanted.limit * candidates / max(len(rows), 1)
+        is_better, wider = self._index_is_better(place), candidates_for(place)
+        if is_full and (is_deep_enough(place, candidates) or (is_better and wider <= candidates)):
+            return found
+        wiser = replace(self, matching=self._learn(look_pays=False))
+        return wiser._by_index(wider) if is_better and wider > candidates else wiser._finish(found)
+
+    def _finish(self, found: Found) -> Found:
+        """The exact plan after the index; if that takes too long, some rows, and word of it, are better than none."""
+        try:
+            exact = self.exact()
+        except Unavailable as error:
+            if not (isinstance(error.__cause__, DBAPIError) and isinstance(error.__cause__.orig, QueryCanceled)):
+                raise
+            return replace(found, capped=True)
+        return replace(exact, method=Method.INDEX_THEN_EXACT, index=found.index, ef_search=found.ef_search)
+
+    def _found_by_index(self, rows: Sequence[Row[Any]], candidates: int) -> Found:
+        return Found(
+            rows=rows,
+            method=Method.INDEX,
+            matches=Matches(max(self.matching.rows, len(rows)), is_exact=False),
+            index=self._wanted.index_name,
+            ef_search=min(candidates, MOST_CANDIDATES),
+        )
+
+    def _found_exactly(self, rows: Sequence[Row[Any]], counted: int | None) -> Found:
+        method = Method.EXACT_ON_FILTER if self._is_filtered else Method.EXACT
+        if counted is None:
+            return Found(rows=rows, method=method, matches=Matches(self.matching.rows, is_exact=False))
+        self._learn(rows=counted)
+        return Found(rows=rows, method=method, matches=Matches(counted, is_exact=True))
+
+    def _learn(self, **facts: Any) -> Matching:
+        """Believe this of the filter from now on."""
+        matching = replace(self.matching, **facts)
+        self.estimates.learn(self._wanted.filter_key, matching)
+        return matching
 
 
-def _ef_search(wanted: Wanted, is_filtered: bool) -> int:
-    candidates = wanted.scan_limit * (4 if is_filtered else 2)
-    return min(max(candidates, EF_SEARCH_MIN), EF_SEARCH_MAX)
-
-
-def _apply_settings(connection: Connection, wanted: Wanted, *, ef_search: int | None = None) -> None:
-    """Set what the next statement runs under, in this transaction alone; with `ef_search` the index is to answer."""
-    parameters = {
-        "timeout_ms": str(wanted.timeout_ms),
-        "plan_cache_mode": "force_custom_plan" if wanted.is_filtered else "auto",
-        "enable_seqscan": "off" if ef_search else "on",
-        "max_scan_tuples": str(wanted.max_scan_tuples),
-        "ef_search": str(ef_search or EF_SEARCH_MIN),
-    }
-    connection.execute(SETTINGS_SQL, parameters)
-
-
-def _survey(connection: Connection, wanted: Wanted) -> Row[Any]:
-    collection = wanted.collection
-    parameters = {"items": collection.item_table, "index": collection.index_name, "namespace": wanted.namespace}
-    return connection.execute(wanted.statement(SURVEY_SQL), parameters).one()
-
-
-def _count(connection: Connection, wanted: Wanted) -> Matches:
-    """Count up to a cap; above it, the planner's estimate will do."""
-    parameters = {**wanted.parameters, "cap": EXACT_FILTER_ROWS + 1}
-    counted: int = connection.execute(wanted.statement(COUNT_SQL), parameters).scalar_one()
-    if counted <= EXACT_FILTER_ROWS:
-        return Matches(counted, is_exact=True)
-    plan = connection.execute(wanted.statement(ESTIMATE_SQL), wanted.parameters).scalar_one()
-    return Matches(max(counted, int(plan[0]["Plan"]["Plan Rows"])), is_exact=False)
+def no_index(wanted: Wanted) -> BadRequest:
+    """The refusal of mode `index`."""
+    name = wanted.collection.name
+    return BadRequest(f'mode: collection "{name}" has no finished index; choose auto or exact', "mode")

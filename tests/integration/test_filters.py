@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from clipgres.filters import Condition, compile_filter
 from tests.vectors import make_collection, put, put_caption, put_images
 
 METADATA: list[dict[str, Any]] = [
-    {"year": 1957, "tag": "sea", "seen": True},
-    {"year": 1999.5, "tag": ["sea", "sky"], "seen": False},
-    {"year": "1957", "tag": "a%_b\\"},
-    {"year": None, "width": 7},
+    {"year": 1957, "tag": "sea", "seen": True, "author": {"name": "Ada", "born": 1815}},
+    {"year": 1999.5, "tag": ["sea", "sky"], "seen": False, "author": [{"name": "Ada"}, {"name": "Bob"}]},
+    {"year": "1957", "tag": "a%_b\\", "a.b": {"c": 1}, "author": "Ada"},
+    {"year": None, "width": 7, "tag": [], "sizes": [5, [6], {"0": 7}]},
     {},
 ]
 CAPTIONS = [["two dogs on a beach"], ["a dog and a cat", "DOGS 100%"], ["a cat"], []]
@@ -57,6 +58,27 @@ FOUND: list[tuple[dict[str, Any], str]] = [
     ({"seen": 1}, ""),
     ({"seen": {"$ne": True}}, "1234"),
     ({"metadata.width": 7}, "3"),
+    ({"tag": {"$exists": True}}, "012"),
+    ({"tag.0": "sea"}, "01"),
+    ({"tag.1": "sky"}, "1"),
+    ({"tag.1": "sea"}, ""),
+    ({"author.name": "Ada"}, "01"),
+    ({"author.name": {"$in": ["Bob", "Eve"]}}, "1"),
+    ({"author.1.name": "Bob"}, "1"),
+    ({"author.0.name": "Bob"}, ""),
+    ({"author.born": {"$gt": 1800}}, "0"),
+    ({"author.born": {"$exists": False}}, "1234"),
+    ({"author": {"$exists": True}}, "012"),
+    ({'"a.b".c': 1}, "2"),
+    ({"a.b.c": 1}, ""),
+    ({"sizes": {"$gte": 5, "$lte": 5}}, "3"),
+    ({"sizes": 6}, "3"),
+    ({"sizes.0": 7}, "3"),
+    ({"sizes.0": 5}, "3"),
+    ({"sizes.99999999999": 5}, ""),
+    ({"status": "ok"}, "0123"),
+    ({"status": {"$ne": "ok"}}, "4"),
+    ({"first_seen_alive": {"$exists": True}}, ""),
     ({"caption": {"$match": "dog"}}, "01"),
     ({"caption": {"$match": "dog -cat"}}, "01"),
     ({"caption": {"$match": '"two dogs"'}}, "0"),
@@ -104,13 +126,46 @@ def test_what_filters_find(engine: Engine, collection: Collection) -> None:
 
 
 def test_sql_and_json_in_names_and_values_change_nothing(engine: Engine, collection: Collection) -> None:
-    for nasty in NASTY:
-        conditions = [{nasty: nasty}, {nasty: {"$gt": nasty}}, {"host": nasty}, {"caption": {"$contains": nasty}}]
+    quoted = {nasty: json.dumps(nasty) for nasty in NASTY}
+    for nasty, name in quoted.items():
+        conditions = [{name: nasty}, {name: {"$gt": nasty}}, {"host": nasty}, {"caption": {"$contains": nasty}}]
         assert [matching(engine, collection, compile_filter(given)) for given in conditions] == [""] * 4
         assert matching(engine, collection, compile_filter({"caption": {"$not": {"$match": nasty}}})) != ""
     with transaction(engine) as connection:
         for n, nasty in enumerate(NASTY):
             put(connection, collection, f"nasty {n}", [1, 0, 0, 0], metadata={nasty: nasty})
-    for n, nasty in enumerate(NASTY):
-        assert matching(engine, collection, compile_filter({nasty: nasty})) == f"nasty {n}"
-        assert matching(engine, collection, compile_filter({nasty: {"$gte": nasty}})) == f"nasty {n}"
+    for n, (nasty, name) in enumerate(quoted.items()):
+        assert matching(engine, collection, compile_filter({name: nasty})) == f"nasty {n}"
+        assert matching(engine, collection, compile_filter({name: {"$gte": nasty}})) == f"nasty {n}"
+        assert matching(engine, collection, compile_filter({f"metadata.{name}": {"$in": ["", nasty]}})) == f"nasty {n}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"tag": "t7"}, {"tag": {"$in": ["t7", "t8"]}}, {"deep.er": 7}, {"deep.0.er": 7}, {"$or": [{"n": 1}, {"n": 2}]}],
+)
+def test_equality_in_metadata_is_looked_up_in_its_index(
+    engine: Engine, collection: Collection, given: dict[str, Any]
+) -> None:
+    with transaction(engine) as connection:
+        rows = {"tag": "t7", "n": 1, "deep": {"er": 7}}, *({"tag": f"t{n % 50}", "n": n} for n in range(10, 3_000))
+        put_all = text(f"""
+            INSERT INTO {collection.item_table} (key, metadata, embedding)
+            SELECT 'row ' || place, row, '[1,0,0,0]'
+            FROM unnest(CAST(:rows AS jsonb[])) WITH ORDINALITY AS given (row, place)
+        """)
+        connection.execute(put_all, {"rows": [json.dumps(row) for row in rows]})
+    with transaction(engine) as connection:
+        connection.execute(text(f"ANALYZE {collection.item_table}"))
+        condition = compile_filter(given)
+        statement = MATCHING_SQL.format(items=collection.item_table, condition=condition.sql)
+        plan = "\n".join(connection.execute(text("EXPLAIN " + statement), condition.parameters).scalars())
+    assert f"Bitmap Index Scan on {collection.item_table.removeprefix('clipgres.')}_metadata_idx" in plan
+
+
+def test_the_largest_filters_are_answered(engine: Engine, collection: Collection) -> None:
+    values = [f'{n} \\ " é 🙂'.ljust(500, "x") for n in range(999)]
+    assert matching(engine, collection, compile_filter({"tag": {"$in": [*values, "sea"]}})) == "01"
+    assert matching(engine, collection, compile_filter({"tag": {"$nin": values}})) == "01234"
+    terms = [{"tag.0": {"$not": {"$lt": value}}} for value in values[:200]]
+    assert matching(engine, collection, compile_filter({"$and": terms})) == "01234"

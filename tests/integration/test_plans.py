@@ -10,21 +10,23 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from clipgres.collections import Collection
-from clipgres.database import autocommit, transaction
+from clipgres.database import autocommit, search_engine, transaction
 from clipgres.errors import BadRequest, Unavailable
 from clipgres.filters import compile_filter
-from clipgres.plans import EXACT_FILTER_ROWS, Wanted
+from clipgres.plans import Wanted
 from clipgres.query import QueryVector
-from clipgres.request import Mode
-from clipgres.search_sql import EXACT_SQL, INDEX_SQL, SETTINGS_SQL
+from clipgres.request import Criterion, Mode
+from clipgres.search_sql import COUNTED_EXACT_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.settings import Settings
 from tests.asking import DIMENSION, ask, keys
 from tests.vectors import (
     BUILD_SQL,
     Array,
+    build_caption_index,
     build_index,
     clustered,
     fill,
+    fill_captions,
     index_names,
     make_collection,
     make_indexed,
@@ -54,7 +56,7 @@ def test_the_index_finds_nearly_all_and_the_plan_names_it(engine: Engine) -> Non
     assert recall(engine, collection, vectors) >= 0.95
     plan = ask(engine, collection, vectors[0], top_k=10).plan
     assert (plan.method, plan.index, plan.asked, plan.found) == ("index", collection.index_name, 10, 10)
-    assert (plan.matched, plan.matched_is_exact, plan.capped) == (5_000, True, False)
+    assert (plan.matched, plan.matched_is_exact, plan.capped) == (5_000, False, False)
     assert plan.ef_search and plan.took_ms > 0
     assert recall(engine, collection, vectors, mode="exact") == 1.0
 
@@ -89,7 +91,7 @@ SLEEPY_SQL = """
 
 
 def test_wide_filters_use_the_index_and_what_it_misses_is_found_exactly(engine: Engine) -> None:
-    vectors = clustered(EXACT_FILTER_ROWS + 2_000, 8)
+    vectors = clustered(12_000, 8)
     collection = make_collection(engine, 8)
     fill(engine, collection, vectors)
     build_index(engine, collection)
@@ -97,7 +99,7 @@ def test_wide_filters_use_the_index_and_what_it_misses_is_found_exactly(engine: 
 
     answer = ask(engine, collection, query, filter={"n": {"$gte": 1_000}})
     assert (answer.plan.method, answer.plan.found, answer.plan.matched_is_exact) == ("index", 20, False)
-    assert answer.plan.matched and answer.plan.matched > EXACT_FILTER_ROWS
+    assert answer.plan.matched and answer.plan.matched > 10_000
     assert ask(engine, collection, query).plan.matched == len(vectors)
 
     # What was deleted stays in the graph until a vacuum, and is all that a short scan meets.
@@ -132,10 +134,33 @@ def test_settings_end_with_the_search(engine: Engine, indexed: tuple[Collection,
     collection, vectors = indexed
     with engine.connect() as connection:
         before = connection.execute(text("SELECT name, setting FROM pg_settings ORDER BY name")).all()
-    ask(engine, collection, vectors[0])
+    assert ask(engine, collection, vectors[0], mode="index").plan.method == "index"
     with engine.connect() as connection:
         assert connection.execute(text("SELECT pid FROM pg_stat_activity WHERE pid = pg_backend_pid()")).scalar_one()
         assert connection.execute(text("SELECT name, setting FROM pg_settings ORDER BY name")).all() == before
+
+
+def test_an_engine_made_for_searches_has_their_settings(database_url: str) -> None:
+    engine = search_engine(database_url, Settings(search_timeout_ms=1_234), "tests")
+    with engine.connect() as connection:
+        shown = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("statement_timeout", "jit")]
+    engine.dispose()
+    assert shown == ["1234ms", "off"]
+
+
+def test_a_connection_that_the_server_closed_is_replaced(engine: Engine, database_url: str) -> None:
+    collection = make_collection(engine)
+    with transaction(engine) as connection:
+        put(connection, collection, "a", [1, 0, 0, 0])
+    searching = search_engine(database_url, Settings(), "tests searching")
+    for _ in range(3):
+        assert keys(ask(searching, collection, [1, 0, 0, 0])) == ["a"]
+        end = text("""
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'tests searching'
+        """)
+        with transaction(engine) as connection:
+            assert connection.execute(end).scalars().all() == [True]
+    searching.dispose()
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -147,8 +172,10 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def explain(engine: Engine, collection: Collection, statement: str, conditions: dict[str, Any], *, index: bool) -> str:
-    """The plan of a statement, under the settings that search gives it."""
+def explain(
+    engine: Engine, collection: Collection, statement: str, conditions: dict[str, Any], criterion: Criterion
+) -> str:
+    """The plan of a statement, under the settings that the index gets."""
     wanted = Wanted(
         collection=collection,
         query=QueryVector(vector=clustered(1, DIMENSION)[0]),
@@ -158,27 +185,38 @@ def explain(engine: Engine, collection: Collection, statement: str, conditions: 
         mode=Mode.AUTO,
         timeout_ms=5_000,
         max_scan_tuples=20_000,
+        criterion=criterion,
     )
     settings = {"timeout_ms": "5000", "plan_cache_mode": "auto", "max_scan_tuples": "20000", "ef_search": "200"}
+    explained = "EXPLAIN " + wanted.sql(statement, candidates=200, taken=20, cap=10_000)
     with transaction(engine) as connection:
-        connection.execute(SETTINGS_SQL, {**settings, "enable_seqscan": "off" if index else "on"})
-        rows = connection.execute(wanted.statement("EXPLAIN " + statement), wanted.parameters).scalars()
-        return "\n".join(rows)
+        connection.execute(text(INDEX_SETTINGS_SQL), {**settings, "index": wanted.index_name})
+        return "\n".join(connection.execute(text(explained), wanted.parameters).scalars())
 
 
+@pytest.fixture
+def with_captions(engine: Engine, indexed: tuple[Collection, Array]) -> Collection:
+    """The collection with two embedded captions an item, indexed too."""
+    collection, vectors = indexed
+    fill_captions(engine, collection, [[vector, -vector] for vector in vectors])
+    build_caption_index(engine, collection)
+    return collection
+
+
+@pytest.mark.parametrize("criterion", [Criterion.IMAGE, Criterion.TEXT])
 def test_the_index_plan_scans_the_index_and_joins_captions_after(
-    engine: Engine, indexed: tuple[Collection, Array]
+    engine: Engine, with_captions: Collection, criterion: Criterion
 ) -> None:
-    collection, _ = indexed
+    names = {Criterion.IMAGE: with_captions.index_name, Criterion.TEXT: with_captions.caption_index_name}
     for conditions in FILTERS:
-        plan = explain(engine, collection, INDEX_SQL, conditions, index=True)
-        assert f"Index Scan using {collection.index_name}" in plan
+        plan = explain(engine, with_captions, INDEX_SQL[criterion], conditions, criterion)
+        assert f"Index Scan using {names[criterion]}" in plan
         assert "Seq Scan" not in plan
-        assert plan.index(collection.index_name) < plan.rindex("caption_image_id_text_key_key")
+        assert plan.index(names[criterion]) < plan.rindex("caption_image_id_text_key_key")
 
 
-def test_the_exact_plan_leaves_the_index_alone(engine: Engine, indexed: tuple[Collection, Array]) -> None:
-    collection, _ = indexed
+@pytest.mark.parametrize("criterion", [Criterion.IMAGE, Criterion.TEXT])
+def test_the_exact_plan_leaves_the_index_alone(engine: Engine, with_captions: Collection, criterion: Criterion) -> None:
     for conditions in FILTERS:
-        assert collection.index_name not in explain(engine, collection, EXACT_SQL, conditions, index=True)
-        assert collection.index_name not in explain(engine, collection, EXACT_SQL, conditions, index=False)
+        for statement in (EXACT_SQL[criterion], COUNTED_EXACT_SQL[criterion]):
+            assert "hnsw" not in explain(engine, with_captions, statement, conditions, criterion)

@@ -11,8 +11,10 @@ from clipgres.database import transaction
 from tests.asking import DIMENSION, ask, keys
 from tests.vectors import (
     Array,
+    build_caption_index,
     clustered,
     fill,
+    fill_captions,
     make_collection,
     make_indexed,
     nearest,
@@ -154,3 +156,32 @@ def test_a_small_namespace_is_searched_like_a_narrow_filter(engine: Engine, inde
         put(connection, collection, "far", (-vectors[0]).tolist(), namespace="mine")
     answer = ask(engine, collection, vectors[0], namespace="mine")
     assert (keys(answer), answer.plan.method, answer.plan.matched) == (["far"], "exact on filter", 1)
+
+
+def test_an_item_is_as_near_as_its_nearest_caption(engine: Engine) -> None:
+    collection, vectors = make_collection(engine), np.eye(4, dtype=np.float32)
+    fill(engine, collection, vectors, with_images=True)
+    fill_captions(engine, collection, [[[0, 1, 0, 0], [3, 4, 0, 0]], [], [[1, 0, 0, 0]], [[-1, 0, 0, 0]]])
+    answer = ask(engine, collection, vectors[0], criterion="text")
+    assert [(hit.key, round(hit.score, 3)) for hit in answer.hits] == [("2", 1.0), ("0", 0.6), ("3", -1.0)]
+    assert (answer.plan.method, answer.plan.matched, answer.plan.matched_is_exact) == ("exact", 3, True)
+    only = ask(engine, collection, vectors[0], criterion="text", filter={"n": {"$ne": 2}}, top_k=1)
+    assert (keys(only), only.plan.matched) == (["0"], 2)
+
+
+def test_the_index_of_captions_is_used_and_named(engine: Engine) -> None:
+    collection, vectors = make_collection(engine, DIMENSION), clustered(6_000, DIMENSION)
+    fill(engine, collection, vectors, with_images=True)
+    captions = [[vector, np.roll(vector, 1)][: n % 3] for n, vector in enumerate(vectors)]
+    fill_captions(engine, collection, captions)
+    build_caption_index(engine, collection)
+    found = 0
+    for query in clustered(10, DIMENSION, seed=1):
+        answer = ask(engine, collection, query, criterion="text", top_k=10)
+        assert (answer.plan.index, answer.plan.found) == (collection.caption_index_name, 10)
+        exact = ask(engine, collection, query, criterion="text", top_k=10, mode="exact")
+        assert (exact.plan.index, exact.plan.found) == (None, 10)
+        found += len(set(keys(answer)) & set(keys(exact)))
+    assert found >= 99
+    few = ask(engine, collection, vectors[0], criterion="text", filter={"group": 1}, mode="index")
+    assert (few.plan.index, few.plan.found) == (collection.caption_index_name, 20)

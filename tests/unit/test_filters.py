@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +41,10 @@ def test_values_are_bound_never_written() -> None:
         ({"width": {"$gte": 640}}, "im.width >= CAST(:filter_0 AS double precision)"),
         ({"host": {"$ne": "a"}}, "(im.host = ANY (CAST(:filter_0 AS text[]))) IS NOT TRUE"),
         ({"url": {"$exists": False}}, "(im.url IS NOT NULL) IS NOT TRUE"),
-        ({"year": 1957}, "i.metadata @> ANY (CAST(:filter_0 AS jsonb[]))"),
+        ({"year": 1957}, "i.metadata @? CAST(:filter_0 AS jsonpath)"),
+        ({"year": {"$nin": [1, 2]}}, "(i.metadata @? CAST(:filter_0 AS jsonpath)) IS NOT TRUE"),
+        ({"year": {"$in": []}}, "false"),
+        ({"status": {"$in": ["ok", "failed"]}}, "im.state = ANY (CAST(:filter_0 AS text[]))"),
         ({"$or": [{"width": 1}, {"host": "a"}]}, "OR im.host"),
         ({"width": {"$not": {"$gt": 5}}}, "(im.width > CAST(:filter_0 AS double precision)) IS NOT TRUE"),
     ],
@@ -52,8 +58,32 @@ def test_a_time_without_a_zone_is_in_utc() -> None:
     assert condition.parameters == {"filter_0": datetime(2026, 11, 24, tzinfo=UTC)}
 
 
-def test_metadata_may_be_named_like_a_column() -> None:
-    assert compile_filter({"metadata.width": {"$gt": 5}}).parameters["filter_1"] == "width"
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"year": 1957}, '$."year" ? (@ == 1957)'),
+        ({"year": {"$gte": -1.5}}, '$."year" ? (@ >= -1.5)'),
+        ({"tag": {"$in": ["a", True]}}, '$."tag" ? (@ == "a" || @ == true)'),
+        ({"tag": {"$exists": True}}, '$."tag" ? (@ != null)'),
+        ({"author.name": "Ada"}, '$."author"."name" ? (@ == "Ada")'),
+        ({"metadata.width": {"$gt": 5}}, '$."width" ? (@ > 5)'),
+        ({"metadata.metadata.x": 5}, '$."metadata"."x" ? (@ == 5)'),
+        ({'"width"': 5}, '$."width" ? (@ == 5)'),
+        ({'metadata."a.b".c': 5}, '$."a.b"."c" ? (@ == 5)'),
+        ({r'"a\"b\\"': 5}, r'$."a\"b\\" ? (@ == 5)'),
+        ({'"7"': 5}, '$."7" ? (@ == 5)'),
+        ({"tags.0": 5}, '$ ? (exists($."tags"."0" ? (@ == 5)) || exists($."tags"[0] ? (@ == 5)))'),
+        ({"tags.007": 5}, '$."tags"."007" ? (@ == 5)'),
+        ({"größe": 5}, r'$."gr\u00f6\u00dfe" ? (@ == 5)'),
+        ({"x": '") || true //'}, r'$."x" ? (@ == "\") || true //")'),
+    ],
+)
+def test_the_path_into_the_metadata(given: dict[str, Any], path: str) -> None:
+    assert compile_filter(given).parameters == {"filter_0": path}
+
+
+def test_a_name_like_a_columns_may_be_metadata_when_it_says_so() -> None:
+    compile_filter({"metadata.widht": 5, '"weight"': 5, "year": 5, "type": "a", "name": "b", "size.width": 5})
 
 
 @pytest.mark.parametrize(
@@ -84,6 +114,19 @@ def test_metadata_may_be_named_like_a_column() -> None:
         ({"$or": [{}]}, r"not empty"),
         ({"$not": [{"width": 1}]}, r"a filter is an object"),
         ({"width": {"$not": 5}}, r"\$not takes an object of operators"),
+        ({"widht": 5}, r'no column "widht"; did you mean width\? metadata.widht is metadata'),
+        ({"Width": 5}, r"did you mean width\?"),
+        ({"captions": {"$match": "dog"}}, r"did you mean caption\?"),
+        ({"status": "lost"}, r'status: \$eq takes one of new, ok, failed, not "lost"'),
+        ({"author": {"name": "Ada"}}, r"a value inside is named author.NAME"),
+        ({"a..b": 5}, r"a part of the path is empty"),
+        ({"": 5}, r"a part of the path is empty"),
+        ({"a.": 5}, r"a part of the path is empty"),
+        ({'"a': 5}, r"its quote does not end"),
+        ({'"a"b': 5}, r"after a quoted part comes a dot"),
+        ({r'"\q"': 5}, r"written as in JSON"),
+        ({".".join("a" * 17): 5}, r"at most 16 parts"),
+        ({"a.1.2.3.4": 5}, r"of which 3 are numbers"),
         ({"host": "a\0b"}, r"NUL"),
         ({"ho\0st": "a"}, r"NUL"),
         ({"host": "a\ud800"}, r"surrogate"),
@@ -110,3 +153,18 @@ def test_every_column_takes_a_value_of_its_kind() -> None:
     for name, column in COLUMNS.items():
         value = {"NUMBER": 1.5, "TEXT": "a", "TIME": "2026-11-24T18:30:00Z"}[column.kind.name]
         assert column.sql in compile_filter({name: {"$lte": value}}).sql
+
+
+def test_the_documented_examples_compile() -> None:
+    documented = Path(__file__).parents[2] / "docs" / "filters.md"
+    examples = re.findall(r"^\{.*\}$", documented.read_text(), re.MULTILINE)
+    assert len(examples) >= 10
+    for example in examples:
+        assert compile_filter(json.loads(example)).parameters
+
+
+def test_a_filter_of_ten_thousand_terms_is_refused() -> None:
+    with pytest.raises(BadRequest, match="more than 200 conditions"):
+        compile_filter({"$or": [{"tag": n} for n in range(10_000)]})
+    with pytest.raises(BadRequest, match="more than 200 conditions"):
+        compile_filter({f"tag{n}": n for n in range(10_000)})

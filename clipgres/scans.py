@@ -1,0 +1,169 @@
+"""The statements of one search, run: what there is, about how many rows match, and the scans for the nearest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from pgvector import HalfVector
+from sqlalchemy import Engine, Row, TextClause, text
+from sqlalchemy.engine import Dialect, make_url
+
+from clipgres.collections import Collection
+from clipgres.costs import MOST_CANDIDATES
+from clipgres.database import SEARCH_TIMEOUT, autocommit, transaction
+from clipgres.estimates import Matching, Survey
+from clipgres.filters import Condition
+from clipgres.query import QueryVector
+from clipgres.request import Criterion, Mode
+from clipgres.search_sql import (
+    COUNT_SQL,
+    COUNTED_EXACT_SQL,
+    ESTIMATE_SQL,
+    EXACT_SQL,
+    INDEX_SETTINGS_SQL,
+    INDEX_SQL,
+    SETTINGS_SQL,
+    SURVEY_SQL,
+)
+
+DIALECT: Dialect = make_url("postgresql+psycopg://").get_dialect()()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to find: the `limit` items nearest to the query that meet the condition, in one namespace."""
+
+    collection: Collection
+    query: QueryVector
+    condition: Condition
+    namespace: str
+    limit: int
+    mode: Mode
+    timeout_ms: int
+    max_scan_tuples: int
+    criterion: Criterion = Criterion.IMAGE
+    """What the query is compared with: IMAGE, an item's own vector, or TEXT, the nearest of its captions'."""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether there is a filter."""
+        return self.condition != Condition()
+
+    @property
+    def index_name(self) -> str:
+        """The index over the vectors that are compared, without the schema."""
+        names = self.collection.index_name, self.collection.caption_index_name
+        return names[self.criterion is Criterion.TEXT]
+
+    @property
+    def filter_key(self) -> bytes:
+        """The same for searches of the same rows."""
+        condition = self.condition.sql, sorted(self.condition.parameters.items())
+        rows = repr((self.collection.id, self.criterion, self.namespace, *condition))
+        return hashlib.blake2b(rows.encode(errors="surrogatepass"), digest_size=16).digest()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the statements bind."""
+        return {
+            **self.condition.parameters,
+            "query": HalfVector(self.query.vector),
+            "namespace": self.namespace,
+            "left_out": list(self.query.left_out),
+        }
+
+    def statement(self, template: str) -> TextClause:
+        """One of the statements of search, where the index may be read as far down as a search may."""
+        return text(self.sql(template, candidates=max(self.max_scan_tuples, 4 * self.limit), taken=self.limit))
+
+    def sql(self, template: str, **numbers: int | None) -> str:
+        """One of the statements of search on this collection's tables, with this filter and these limits."""
+        limits = {name: "ALL" if number is None else f"{number:d}" for name, number in numbers.items()}
+        return template.format(
+            items=self.collection.item_table,
+            captions=self.collection.caption_table,
+            condition=self.condition.sql,
+            limit=f"{self.limit:d}",
+            **limits,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """The statements of one search; each is one round trip, but that of the index, which needs settings of its own."""
+
+    engine: Engine
+    wanted: Wanted
+    parameters: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", self.wanted.parameters)
+
+    def survey(self) -> Survey:
+        """What there is to search."""
+        collection = self.wanted.collection
+        names = {
+            "items": collection.item_table,
+            "captions": collection.caption_table,
+            "item_index": f"clipgres.{collection.index_name}",
+            "caption_index": f"clipgres.{collection.caption_index_name}",
+        }
+        return Survey(**self._run(self.wanted.sql(SURVEY_SQL), names)[0]._mapping)
+
+    def estimate(self) -> Matching:
+        """How many items match by the statistics."""
+        plan = self._run(self.wanted.sql(ESTIMATE_SQL), self.parameters)[0][0][0]["Plan"]
+        return Matching(rows=int(plan["Plan Rows"]), finding=float(plan["Total Cost"]))
+
+    def count(self, cap: int) -> int:
+        """How many items match, counted up to a cap."""
+        counted: int = self._run(self.wanted.sql(COUNT_SQL, cap=cap), self.parameters)[0][0]
+        return counted
+
+    def exact(self) -> Sequence[Row[Any]]:
+        """The nearest of all that match."""
+        return self._run(self.wanted.sql(EXACT_SQL[self.wanted.criterion]), self.parameters)
+
+    def exact_counted(self, cap: int | None) -> tuple[Sequence[Row[Any]], int]:
+        """The nearest of all that match, and how many these are; above the cap any so many of them were looked at."""
+        template = COUNTED_EXACT_SQL[self.wanted.criterion]
+        rows = self._run(self.wanted.sql(template, cap=cap), self.parameters)
+        return rows, rows[0].matched if rows else 0
+
+    def by_index(self, candidates: int) -> Sequence[Row[Any]] | None:
+        """The nearest that match among so many candidates of the index; None: there is no index any more.
+
+        Up to `MOST_CANDIDATES` come in order and are read until there are enough; more come in rounds and all are read.
+        """
+        wanted = self.wanted
+        taken = wanted.limit if candidates <= MOST_CANDIDATES else candidates
+        statement = wanted.sql(INDEX_SQL[wanted.criterion], candidates=candidates, taken=taken)
+        settings = {
+            "index": f"clipgres.{wanted.index_name}",
+            "timeout_ms": str(wanted.timeout_ms),
+            "plan_cache_mode": "force_custom_plan" if wanted.is_filtered else "auto",
+            "max_scan_tuples": str(wanted.max_scan_tuples),
+            "ef_search": str(min(candidates, MOST_CANDIDATES)),
+        }
+        with transaction(self.engine) as connection:
+            is_there = connection.exec_driver_sql(driver_sql(INDEX_SETTINGS_SQL), settings).scalar()
+            return connection.exec_driver_sql(driver_sql(statement), self.parameters).all() if is_there else None
+
+    def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """Run a statement by itself; a connection not made for searches is first told what they run under."""
+        if self.engine.get_execution_options().get(SEARCH_TIMEOUT) == self.wanted.timeout_ms:
+            with autocommit(self.engine) as connection:
+                return connection.exec_driver_sql(driver_sql(statement), parameters).all()
+        with transaction(self.engine) as connection:
+            connection.exec_driver_sql(driver_sql(SETTINGS_SQL), {"timeout_ms": str(self.wanted.timeout_ms)})
+            return connection.exec_driver_sql(driver_sql(statement), parameters).all()
+
+
+@lru_cache(maxsize=1_000)
+def driver_sql(statement: str) -> str:
+    """The statement as the driver takes it: making it anew costs as much as the fastest searches take."""
+    return str(text(statement).compile(dialect=DIALECT))
