@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from clipgres.database import transaction
-from clipgres.encoder.api import usable
+from clipgres.encoder.api import Encoder, usable
 from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest, NotPermitted
 from clipgres.models import Space
@@ -22,6 +23,8 @@ Vector = NDArray[np.float32]
 # Long texts are cut here before the model cuts them at its own limit, which none of more than 77 tokens reaches.
 READ_CHARS = 10_000
 KEPT_IN_PROCESS = 2_000
+# Of each model; 0.25 GB at 512 dimensions.
+KEPT_IN_DATABASE = 100_000
 
 # Normalised by the server, as `clip_text` does it: what white space is depends on the database's locale.
 FIND_SQL = text(r"""
@@ -33,6 +36,17 @@ KEEP_SQL = text(r"""
     INSERT INTO clipgres.query_embedding (model, text, embedding)
     VALUES (:model, btrim(regexp_replace(:text, '\s+', ' ', 'g')), CAST(:embedding AS vector))
     ON CONFLICT (model, text_key) DO UPDATE SET used_at = now()
+""")
+# `used_at` is compared once more when a row's turn has come: a text that was asked for meanwhile stays.
+PRUNE_SQL = text("""
+    WITH ranked AS (
+        SELECT model, text_key, used_at,
+               row_number() OVER (PARTITION BY model ORDER BY used_at DESC, text_key) AS place
+        FROM clipgres.query_embedding
+    )
+    DELETE FROM clipgres.query_embedding q
+    USING ranked r
+    WHERE r.place > :kept AND q.model = r.model AND q.text_key = r.text_key AND q.used_at = r.used_at
 """)
 
 
@@ -56,15 +70,17 @@ class TextVectors:
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, str], TextVector] = OrderedDict()
 
-    def of(self, query: str, space: Space) -> TextVector:
-        """The vector of a text in a space.
+    def of(self, query: str, space: Space, *, field: str = "text") -> TextVector:
+        """The vector of a text in a space; `field` is what a request calls it.
 
         Raises:
             BadRequest: the model gives none for it.
         """
         normal = " ".join(query.split())
-        model = f"{space.model}@{space.revision}"
-        found = self._recall((model, normal)) or self._find(model, query) or self._encode(model, query, normal, space)
+        model = model_key(space)
+        found = self._recall((model, normal)) or self._find(model, query)
+        if found is None:
+            found = self._encode(model, query, normal, space, field)
         self._remember((model, normal), found)
         return found
 
@@ -89,18 +105,43 @@ class TextVectors:
             self._keep(model, query, vector)
         return TextVector(vector, was_cut=False)
 
-    def _encode(self, model: str, query: str, normal: str, space: Space) -> TextVector:
-        encoder = self._encoders.of(space)
-        read = normal[:READ_CHARS]
-        vectors = encoder.text([read])
-        if not usable(vectors)[0]:
-            raise BadRequest("text: the model gives no usable vector for it; say it in other words", "text")
-        was_cut = read != normal or encoder.cut([read])[0]
-        if not was_cut:
-            self._keep(model, query, vectors[0])
-        return TextVector(vectors[0], was_cut)
+    def _encode(self, model: str, query: str, normal: str, space: Space, field: str) -> TextVector:
+        [found] = embed_texts(self._encoders.of(space), [normal])
+        if found is None:
+            raise BadRequest(f"{field}: the model gives no usable vector for it; say it in other words", field)
+        if not found.was_cut:
+            self._keep(model, query, found.vector)
+        return found
 
     def _keep(self, model: str, query: str, vector: Vector) -> None:
         # A replica, or a role that may only read: then each process has its own memory and no more.
         with suppress(NotPermitted), transaction(self._engine) as connection:
-            connection.execute(KEEP_SQL, {"model": model, "text": query, "embedding": vector})
+            keep_text(connection, model, query, vector)
+
+
+def model_key(space: Space) -> str:
+    """What the database keeps the texts of a space under."""
+    return f"{space.model}@{space.revision}"
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str]) -> list[TextVector | None]:
+    """The vectors of texts whose white space is single, by one run of the model; None where it gives no usable one."""
+    read = [text[:READ_CHARS] for text in texts]
+    vectors, cut = encoder.text(read), encoder.cut(read)
+    return [
+        TextVector(vector, was_cut=part != whole or is_long) if is_usable else None
+        for whole, part, vector, is_long, is_usable in zip(texts, read, vectors, cut, usable(vectors), strict=True)
+    ]
+
+
+def keep_text(connection: Connection, model: str, query: str, vector: Vector) -> None:
+    """Keep the vector of a text that was read whole."""
+    connection.execute(KEEP_SQL, {"model": model, "text": query, "embedding": vector})
+
+
+def prune_texts(connection: Connection, kept: int = KEPT_IN_DATABASE) -> int:
+    """Forget the texts of each model that were not asked for longest, beyond so many; returns how many went.
+
+    It locks nothing that a search reads.
+    """
+    return connection.execute(PRUNE_SQL, {"kept": kept}).rowcount

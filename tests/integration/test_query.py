@@ -142,31 +142,122 @@ def test_more_like_an_item_reads_its_vector_and_leaves_it_out(
     assert (len(found.left_out), encoder.pictures_seen) == (1, seen + 1)  # the test's own
 
 
-def test_an_item_that_is_not_there_is_named(engine: Engine, queries: QueryVectors, collection: Collection) -> None:
+@pytest.mark.parametrize("field", ["like", "unlike"])
+def test_an_item_that_is_not_there_is_named(
+    engine: Engine, queries: QueryVectors, collection: Collection, field: str
+) -> None:
     with transaction(engine) as connection:
         put(connection, collection, "here", [1.0] * 32)
         put(connection, collection, "elsewhere", [1.0] * 32, namespace="other")
-    with pytest.raises(NotFound, match='like: there is no item "elsewhere"'):
-        vector(queries, collection, like=["here", "elsewhere"])
+    with pytest.raises(NotFound, match=f'{field}: there is no item "elsewhere"'):
+        vector(queries, collection, text="red", **{field: ["here", "elsewhere"]})
 
 
-def test_parts_are_averaged_as_directions(
-    engine: Engine, queries: QueryVectors, collection: Collection, encoder: FakeEncoder
+def direction(n: int, length: float = 1) -> list[float]:
+    """A vector along one axis."""
+    return [length if axis == n else 0.0 for axis in range(32)]
+
+
+@pytest.fixture
+def items(engine: Engine, collection: Collection) -> dict[str, int]:
+    """Items along three axes, of different lengths, and one opposite to the first; their ids."""
+    vectors = {"x": direction(0, 7), "y": direction(1), "z": direction(2, 0.1), "opposite": direction(0, -2)}
+    with transaction(engine) as connection:
+        return {key: put(connection, collection, key, vector) for key, vector in vectors.items()}
+
+
+def unit(*parts: Any) -> Any:
+    """The sum at unit length."""
+    total = np.sum(parts, axis=0)
+    return total / np.linalg.norm(total)
+
+
+def test_parts_are_added_up_as_directions(
+    queries: QueryVectors, collection: Collection, encoder: FakeEncoder, items: dict[str, int]
 ) -> None:
-    with transaction(engine) as connection:
-        put(connection, collection, "long", [7.0] + [0.0] * 31)
-    found = vector(queries, collection, text="red", image=png("blue"), like=["long"]).vector
-    parts = [encoder.text(["red"])[0], encoder.images([picture("blue")])[0], np.eye(32, dtype=np.float32)[0]]
-    mean = np.sum(parts, axis=0)
-    assert near(found, mean / np.linalg.norm(mean))
+    given = direction(5, 1e200)
+    found = vector(queries, collection, text="red", image=png("blue"), like=["x"], vector=given).vector
+    parts = [encoder.text(["red"])[0], encoder.images([picture("blue")])[0], direction(0), direction(5)]
+    assert near(found, unit(*parts))
+    assert found.dtype == np.float32
 
 
-def test_parts_that_cancel_out_are_refused(engine: Engine, queries: QueryVectors, collection: Collection) -> None:
-    with transaction(engine) as connection:
-        put(connection, collection, "one", [1.0] + [0.0] * 31)
-        put(connection, collection, "other", [-2.0] + [0.0] * 31)
+def test_parts_count_as_they_are_weighed_and_what_is_not_wanted_is_taken_off(
+    queries: QueryVectors, collection: Collection, encoder: FakeEncoder, items: dict[str, int]
+) -> None:
+    red, blue = encoder.text(["red", "blue"])
+    found = vector(queries, collection, text="red", not_text="blue", like=["x"], unlike=["y"])
+    assert near(found.vector, unit(red, -0.5 * blue, direction(0), direction(1, -0.5)))
+    assert set(found.left_out) == {items["x"], items["y"]}
+
+    weights = {"text": 2, "not_text": 0.25, "like": 3, "unlike": 0, "vector": 0.5}
+    fields: dict[str, Any] = {"text": "red", "not_text": "blue", "like": ["x"], "unlike": ["y"]}
+    found = vector(queries, collection, **fields, vector=direction(2), weights=weights)
+    assert near(found.vector, unit(2 * red, -0.25 * blue, direction(0, 3), direction(2, 0.5)))
+    assert set(found.left_out) == {items["x"], items["y"]}
+
+
+def test_the_items_of_a_list_are_one_part_together(
+    queries: QueryVectors, collection: Collection, encoder: FakeEncoder, items: dict[str, int]
+) -> None:
+    found = vector(queries, collection, text="red", like=["x", "y", "x"], unlike=["z"]).vector
+    assert near(found, unit(encoder.text(["red"])[0], unit(direction(0), direction(1)), direction(2, -0.5)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"like": ["x", "opposite"]},
+        {"text": "red", "not_text": "red", "weights": {"not_text": 1}},
+        {"text": "red", "not_text": "red", "weights": {"text": 0.01, "not_text": 0.01}},
+        {"vector": direction(1), "unlike": ["y"], "weights": {"unlike": 1}},
+    ],
+)
+def test_parts_that_cancel_out_are_refused(
+    queries: QueryVectors, collection: Collection, items: dict[str, int], fields: dict[str, Any]
+) -> None:
     with pytest.raises(BadRequest, match="cancel each other out"):
-        vector(queries, collection, like=["one", "other"])
+        vector(queries, collection, **fields)
+
+
+def test_small_weights_are_no_cancelling_out(queries: QueryVectors, collection: Collection) -> None:
+    found = vector(queries, collection, vector=direction(3), weights={"vector": 1e-6}).vector
+    assert near(found, direction(3))
+
+
+def test_nothing_that_counts_is_nothing_to_look_for(queries: QueryVectors, collection: Collection) -> None:
+    with pytest.raises(BadRequest, match="nothing that is looked for has a weight above 0") as refused:
+        vector(queries, collection, text="red", not_text="blue", weights={"text": 0})
+    assert refused.value.field == "weights"
+
+
+def test_a_part_without_weight_runs_no_model(
+    queries: QueryVectors, collection: Collection, encoder: FakeEncoder
+) -> None:
+    vector(queries, collection, text="red", vector=direction(3), weights={"text": 0})
+    assert encoder.texts_seen == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([1.0, 2.0, 3.0], 'vector: it has 3 numbers, but collection "default" has 32 dimensions'),
+        ([0.0] * 32, "vector: its 32 numbers are all 0"),
+    ],
+)
+def test_a_vector_that_does_not_fit_is_refused(
+    queries: QueryVectors, collection: Collection, given: list[float], said: str
+) -> None:
+    with pytest.raises(BadRequest, match=said) as refused:
+        vector(queries, collection, vector=given)
+    assert refused.value.field == "vector"
+
+
+def test_a_cut_of_either_text_is_said(queries: QueryVectors, collection: Collection) -> None:
+    long = "dog " * 100
+    assert not vector(queries, collection, text="red", not_text="blue").text_was_cut
+    assert vector(queries, collection, text=long, not_text="blue").text_was_cut
+    assert vector(queries, collection, text="red", not_text=long).text_was_cut
 
 
 class NothingEncoder(FakeEncoder):
@@ -179,13 +270,21 @@ class NothingEncoder(FakeEncoder):
     embed = text
 
 
-@pytest.mark.parametrize("fields", [{"text": "dogs"}, {"image": png("red")}])
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"text": "dogs"}, "text"),
+        ({"image": png("red")}, "image"),
+        ({"vector": direction(1), "not_text": "dogs"}, "not_text"),
+    ],
+)
 def test_a_vector_that_is_none_is_refused_and_not_kept(
-    engine: Engine, collection: Collection, settings: Settings, fields: dict[str, Any]
+    engine: Engine, collection: Collection, settings: Settings, fields: dict[str, Any], field: str
 ) -> None:
     with Fetcher(settings) as fetcher:
         queries = Searcher(engine, FixedEncoders(NothingEncoder()), fetcher, settings).queries
-        with pytest.raises(BadRequest, match="no usable vector"):
+        with pytest.raises(BadRequest, match="no usable vector") as refused:
             vector(queries, collection, **fields)
+        assert refused.value.field == field
     with transaction(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM clipgres.query_embedding")).scalar_one() == 0

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
-from clipgres.text_vectors import TextVectors
+from clipgres.text_vectors import TextVectors, prune_texts
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection
 
@@ -94,3 +94,21 @@ def test_a_database_that_may_only_be_read_still_answers(
     texts.of("red", collection.space)
     assert encoder.texts_seen == 2  # the one above, and the test's own
     engine.dispose()
+
+
+def test_the_texts_asked_for_longest_ago_are_forgotten(
+    engine: Engine, collection: Collection, encoder: FakeEncoder
+) -> None:
+    other = FakeEncoder(dimension=32, model="another/model")
+    age = text("UPDATE clipgres.query_embedding SET used_at = now() - :days * interval '1 day' WHERE text = :text")
+    for days, query in enumerate(["new", "newer", "old", "oldest"]):
+        for each in (encoder, other) if query == "oldest" else (encoder,):
+            fresh(engine, each).of(query, each.space)
+        with transaction(engine) as connection:
+            connection.execute(age, {"days": days, "text": query})
+    with transaction(engine) as connection:
+        assert prune_texts(connection, kept=2) == 2
+        left = connection.execute(text("SELECT text, model FROM clipgres.query_embedding ORDER BY used_at DESC")).all()
+        assert [row.text for row in left] == ["new", "newer", "oldest"]
+        assert left[-1].model.startswith("another/model")
+        assert prune_texts(connection) == 0
