@@ -29,7 +29,7 @@ def scratch_database() -> Iterator[str]:
         prepare_postgres(settings)
         server = RunningChild(postgres_child(settings, FAST))
         try:
-            _wait(server)
+            wait(server)
             bootstrap(settings)
             url = embedded_database_url(settings)
             upgrade(url)
@@ -40,7 +40,12 @@ def scratch_database() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _wait(server: RunningChild) -> None:
+def wait(server: RunningChild) -> None:
+    """Return once a server answers.
+
+    Raises:
+        Unavailable: it ended, or took too long.
+    """
     deadline = time.monotonic() + server.child.ready_timeout_s
     while not server.is_ready():
         if server.exit_code() is not None or time.monotonic() > deadline:

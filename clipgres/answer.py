@@ -42,7 +42,10 @@ class Plan:
     """How the hits were found, how many were asked for and found, and what was left undone."""
 
     method: str
-    """`exact`, `exact on filter`, `index`, or `index, then exact` when the index came back short."""
+    """`exact`, `exact on filter`, `index`, `index, then exact` when the index came back short, `fused`, or `page`.
+
+    A `page` is a part of a ranking that was made for the second page; `index` is then what that ranking used.
+    """
     index: str | None
     asked: int
     found: int

@@ -5,20 +5,26 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from sqlalchemy import Engine, Row
+from redis import Redis
+from sqlalchemy import Engine
 
 from clipgres import collections
-from clipgres.answer import Answer, Hit, Plan
+from clipgres.answer import Answer, Plan
+from clipgres.background import Backgrounds
 from clipgres.collections import Collection
-from clipgres.database import transaction
+from clipgres.database import autocommit
 from clipgres.encoders import Encoders
+from clipgres.estimates import Estimates
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
-from clipgres.plans import Found, Method, Wanted, find_rows
+from clipgres.finding import find, wanted_of
+from clipgres.page_store import PageStore
+from clipgres.pages import Pages
+from clipgres.plans import Found, Wanted
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import SearchRequest
+from clipgres.rows import show
 from clipgres.settings import Settings
 from clipgres.text_vectors import TextVectors
 
@@ -31,12 +37,30 @@ class Searcher:
     encoders: Encoders
     fetcher: Fetcher
     settings: Settings
+    redis: Redis | None = None
+    """Keeps what further pages need; without it there are none."""
 
     @cached_property
     def queries(self) -> QueryVectors:
         """Makes the query vectors; it remembers those of texts."""
         texts = TextVectors(self.engine, self.encoders)
         return QueryVectors(self.engine, self.encoders, texts, self.fetcher, self.settings)
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """What is remembered of tables and filters."""
+        return Estimates()
+
+    @cached_property
+    def backgrounds(self) -> Backgrounds:
+        """What scores are held against."""
+        return Backgrounds(self.engine)
+
+    @cached_property
+    def pages(self) -> Pages:
+        """Gives the pages after the first."""
+        store = PageStore(self.redis)
+        return Pages(self.engine, store, self.queries, self.estimates, self.backgrounds, self.settings)
 
     def search(self, request: SearchRequest) -> Answer:
         """Answer a request.
@@ -47,49 +71,60 @@ class Searcher:
             Unavailable: the database is away, or the search took longer than it may.
             ModelError: this machine has no model of the collection's space.
         """
-        compile_filter(request.filter)  # before any model runs for a request that is refused
-        with transaction(self.engine) as connection:
+        if request.cursor:
+            return self.pages.next(request)
+        condition = compile_filter(request.filter)  # before any model runs for a request that is refused
+        with autocommit(self.engine) as connection:
             collection = collections.find(connection, request.collection)
-        return search(self.engine, request, self.queries.of(request, collection), collection, self.settings)
+        wanted = wanted_of(request, self.queries.of(request, collection), collection, condition, self.settings)
+        return _answer(self.engine, request, wanted, self.estimates, self.backgrounds, self.pages)
 
 
 def search(
-    engine: Engine, request: SearchRequest, query: QueryVector, collection: Collection, settings: Settings
+    engine: Engine,
+    request: SearchRequest,
+    query: QueryVector,
+    collection: Collection,
+    settings: Settings,
+    estimates: Estimates | None = None,
 ) -> Answer:
-    """Find what is nearest to a vector, by the filter, namespace, limit, threshold and mode of the request.
+    """Find what is nearest to a vector, by all that the request says beside it: one page, and what was counted is
+    remembered in `estimates` alone.
 
     Raises:
         BadRequest, Unavailable: as `Searcher.search`.
     """
+    wanted = wanted_of(request, query, collection, compile_filter(request.filter), settings)
+    backgrounds = None if request.min_percentile is None else Backgrounds(engine)
+    return _answer(engine, request, wanted, estimates or Estimates(), backgrounds)
+
+
+def _answer(
+    engine: Engine,
+    request: SearchRequest,
+    wanted: Wanted,
+    estimates: Estimates,
+    backgrounds: Backgrounds | None = None,
+    pages: Pages | None = None,
+) -> Answer:
     started = time.perf_counter()
-    wanted = Wanted(
-        collection=collection,
-        query=query,
-        condition=compile_filter(request.filter),
-        namespace=request.namespace,
-        limit=request.top_k,
-        mode=request.mode,
-        timeout_ms=settings.search_timeout_ms,
-        max_scan_tuples=settings.search_max_scan_tuples,
-    )
-    with transaction(engine) as connection:
-        found = find_rows(connection, wanted)
-    hits = [_hit(row) for row in found.rows]
-    shown = [hit for hit in hits if request.min_score is None or hit.score >= request.min_score]
+    found = find(engine, wanted, request, estimates)
+    background = backgrounds.of(wanted.collection, wanted.criterion) if backgrounds else None
+    shown = show(found.rows, request, background, wanted.query.vector)
     return Answer(
-        collection=collection.name,
-        hits=shown,
-        plan=_plan(found, wanted, time.perf_counter() - started),
-        hidden=len(hits) - len(shown),
+        collection=wanted.collection.name,
+        hits=shown.hits,
+        plan=_plan(found, wanted, request, time.perf_counter() - started),
+        hidden=shown.hidden,
         namespace=request.namespace,
+        next=pages.begin(request, wanted, found, shown) if pages else None,
     )
 
 
-def _plan(found: Found, wanted: Wanted, seconds: float) -> Plan:
-    uses_index = found.method in (Method.INDEX, Method.INDEX_THEN_EXACT)
+def _plan(found: Found, wanted: Wanted, request: SearchRequest, seconds: float) -> Plan:
     return Plan(
         method=found.method,
-        index=wanted.collection.index_name if uses_index else None,
+        index=found.index,
         asked=wanted.limit,
         found=len(found.rows),
         matched=found.matches.count,
@@ -97,22 +132,7 @@ def _plan(found: Found, wanted: Wanted, seconds: float) -> Plan:
         ef_search=found.ef_search,
         capped=found.capped,
         took_ms=round(seconds * 1000, 2),
+        criterion=request.criterion,
+        fused=found.fused,
         text_was_cut=wanted.query.text_was_cut,
-    )
-
-
-def _hit(row: Row[Any]) -> Hit:
-    captions = row.captions or []
-    return Hit(
-        key=row.key,
-        score=max(-1.0, min(1.0, 1.0 - row.distance)),
-        url=row.url,
-        caption=captions[0] if captions else None,
-        captions=captions,
-        width=row.width,
-        height=row.height,
-        host=row.host,
-        metadata=row.metadata,
-        image_id=row.image_id,
-        has_thumbnail=row.has_thumbnail,
     )

@@ -1,21 +1,25 @@
-"""Asks a collection for what is near a vector."""
+"""Asks a collection for what is near a vector, and for page after page of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from redis import Redis
 from sqlalchemy import Engine
 
 from clipgres.answer import Answer
 from clipgres.collections import Collection
+from clipgres.encoders import Encoders
+from clipgres.fetch import Fetcher
 from clipgres.query import QueryVector
-from clipgres.request import parse_request
-from clipgres.search import search
+from clipgres.request import SearchRequest, parse_request
+from clipgres.search import Searcher, search
 from clipgres.settings import Settings
-from tests.vectors import (
-    Array,
-)
+from tests.fakes import FakeEncoder
+from tests.seed import FixedEncoders
+from tests.vectors import Array
 
 DIMENSION = 32
 
@@ -38,3 +42,28 @@ def ask(
 def keys(answer: Answer) -> list[str]:
     """What was found, in order."""
     return [hit.key for hit in answer.hits]
+
+
+def make_searcher(engine: Engine, redis: Redis | None, encoders: Encoders | None = None) -> Searcher:
+    """A searcher of this database whose pages are kept in this Redis."""
+    settings = Settings()
+    return Searcher(engine, encoders or FixedEncoders(FakeEncoder(4)), Fetcher(settings), settings, redis)
+
+
+def request_for(vector: Array | Sequence[float], **fields: Any) -> SearchRequest:
+    """A request for what is near a vector."""
+    return parse_request({"vector": np.asarray(vector).tolist(), **fields})
+
+
+def next_page(searcher: Searcher, answer: Answer) -> Answer:
+    """The page after an answer."""
+    return searcher.search(parse_request({"cursor": answer.next}))
+
+
+def all_pages(searcher: Searcher, request: SearchRequest) -> Iterator[Answer]:
+    """Every page of a search, one after the other."""
+    answer = searcher.search(request)
+    yield answer
+    while answer.next:
+        answer = next_page(searcher, answer)
+        yield answer

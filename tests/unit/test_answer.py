@@ -49,6 +49,7 @@ def test_the_answer_is_one_json_document() -> None:
         "height": 480,
         "host": "example.org",
         "metadata": {"year": 1957},
+        "percentile": None,
         "thumbnail": "/thumbnails/7",
         "page": "/items/pets/a%2Fb%20c%3F",
     }
