@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import textwrap
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from html import escape
-from io import BytesIO
 from typing import TYPE_CHECKING, overload
 
-from PIL import Image
 from sqlalchemy import Engine
 
 from clipgres.answer import Answer, Hit, Plan
 from clipgres.database import transaction
-from clipgres.items import thumbnails
+from clipgres.errors import NotFound
+from clipgres.hits_plot import Asked, draw, match
+from clipgres.items import find_item, thumbnails
 from clipgres.optional import optional
+from clipgres.request import SearchRequest
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 HTML_HITS = 50
-CELL_INCHES = 2.6
-CAPTION_CHARS = 30
-CAPTION_LINES = 3
 
 
 class Hits(Sequence[Hit]):
-    """The hits of one answer, best first; pictures are read from the database when they are shown."""
+    """The hits of one answer, best first; pictures are read from the database when they are shown.
 
-    def __init__(self, answer: Answer, engine: Engine) -> None:
+    With its `request`, what was asked for is shown beside them.
+    """
+
+    def __init__(self, answer: Answer, engine: Engine, request: SearchRequest | None = None) -> None:
         self.answer = answer
         self._engine = engine
+        self._request = request
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -43,7 +44,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, index: int | slice) -> Hit | Hits:
         """One hit, or a part of them that can be shown the same way."""
         if isinstance(index, slice):
-            return Hits(replace(self.answer, hits=self.answer.hits[index]), self._engine)
+            return Hits(replace(self.answer, hits=self.answer.hits[index]), self._engine, self._request)
         return self.answer.hits[index]
 
     def __len__(self) -> int:
@@ -74,26 +75,12 @@ class Hits(Sequence[Hit]):
         return frame
 
     def plot(self, columns: int = 4, title: str = "") -> Figure:
-        """A matplotlib figure of the pictures side by side, each with its similarity and caption.
+        """A matplotlib figure of the pictures side by side, each with its similarity and caption, after the query.
 
         Raises:
             SetupError: matplotlib is not installed.
         """
-        pyplot = optional("matplotlib.pyplot", extra="notebook")
-        columns = max(1, min(columns, len(self)))
-        rows = max(1, -(-len(self) // columns))
-        size = (CELL_INCHES * columns, CELL_INCHES * 1.3 * rows + 0.4)
-        figure: Figure
-        figure, axes = pyplot.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained")
-        # Closed at once, so that a notebook shows what is returned, and shows it once.
-        pyplot.close(figure)
-        figure.suptitle(title if len(self) else f"{title}\nnothing found".strip(), parse_math=False)
-        pictures = self._pictures(self)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for axis, hit in zip(axes.flat, self, strict=False):
-            _draw(axis, hit, pictures.get(hit.image_id or 0))
-        return figure
+        return draw(self, self._pictures(self), self._asked(), columns=columns, title=title)
 
     def _repr_html_(self) -> str:
         shown = self[:HTML_HITS]
@@ -110,20 +97,27 @@ class Hits(Sequence[Hit]):
         with transaction(self._engine) as connection:
             return thumbnails(connection, ids)
 
+    def _asked(self) -> Asked | None:
+        """What was asked for; of several pictures the first."""
+        request = self._request
+        if request is None:
+            return None
+        words = [request.text, request.image_url, *(f"like {key}" for key in request.like)]
+        words += [f"not {part}" for part in (request.not_text, *request.unlike) if part]
+        asked = "\n".join(part for part in words if part)
+        picture = request.image or (self._picture_of(request.like[0], request.namespace) if request.like else None)
+        return Asked(asked, picture) if asked or picture else None
 
-def _draw(axis: Axes, hit: Hit, webp: bytes | None) -> None:
-    lines = textwrap.wrap(hit.caption or hit.key, CAPTION_CHARS, max_lines=CAPTION_LINES, placeholder="...")
-    axis.set_title("\n".join([f"{hit.percent} %", *lines]), fontsize=8, parse_math=False)
-    if webp is None:
-        axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", transform=axis.transAxes, color="gray")
-        return
-    with Image.open(BytesIO(webp), formats=["WEBP"]) as picture:
-        axis.imshow(picture.convert("RGB"))
+    def _picture_of(self, key: str, namespace: str) -> bytes | None:
+        with suppress(NotFound), transaction(self._engine) as connection:
+            item = find_item(connection, self.answer.collection, key, namespace)
+            return thumbnails(connection, [item.image_id or 0]).get(item.image_id or 0)
+        return None
 
 
 def _html_row(hit: Hit, webp: bytes | None) -> str:
     picture = f'<img height="96" alt="" src="data:image/webp;base64,{b64encode(webp).decode()}">' if webp else ""
     if hit.url and hit.url.startswith(("https://", "http://")):
         picture = f'<a href="{escape(hit.url)}" rel="noreferrer">{picture or "original"}</a>'
-    cells = [picture, f"{hit.percent} %", escape(hit.caption or ""), escape(hit.key)]
+    cells = [picture, match(hit), escape(hit.caption or ""), escape(hit.key)]
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
