@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from clipgres.answer import Answer, Plan, in_percent
+from clipgres.errors import BadRequest
+from clipgres.request import Criterion, Weights
 
 METHODS = {
     "exact": "Exact search over",
     "exact on filter": "Exact search over",
     "index": "Index search over",
     "index, then exact": "Index search, finished by an exact one, over",
+    "fused": "Several rankings in one over",
+    "page": "A further page of the search over",
 }
 
 
@@ -48,11 +55,40 @@ def percent(score: float) -> str:
     return f"{in_percent(score)} %"
 
 
+def standing(percentile: float) -> str:
+    """The share of the collection that a hit surpasses, rounded down, finer where it matters: 47 %, 98.6 %, 99.97 %."""
+    digits = sum(percentile >= bound for bound in (90, 99.9))
+    return f"{math.floor(min(percentile, 99.99) * 10**digits + 1e-9) / 10**digits:g} %"
+
+
+def weights_line(weights: Weights) -> str:
+    """The weights that were given: text=2, like=0.5."""
+    return ", ".join(f"{name}={weight:g}" for name, weight in weights.model_dump(exclude_defaults=True).items())
+
+
+def read_weights(line: str) -> dict[str, str]:
+    """The weights that a person wrote as text=2, like=0.5; whether they fit is for the request to say.
+
+    Raises:
+        BadRequest: it is not written like that.
+    """
+    pairs = [part.partition("=") for part in line.split(",") if part.strip()]
+    names = [name.strip() for name, _, _ in pairs]
+    if not all(sign and name.strip() and number.strip() for name, sign, number in pairs):
+        raise BadRequest(f"weights: write them as text=2,like=0.5, not {line[:60]!r}", "weights")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadRequest(f"weights: {twice[0][:60]} is given twice", "weights")
+    return {name: number.strip() for name, (_, _, number) in zip(names, pairs, strict=True)}
+
+
 def plan_line(plan: Plan) -> str:
-    """How an answer was found: Exact search over 1,034 pictures, 4 ms."""
+    """How hits were found, and how many of what."""
     about = "" if plan.matched_is_exact else "about "
     over = "the collection" if plan.matched is None else f"{about}{many(plan.matched, 'picture')}"
-    line = f"{METHODS.get(plan.method, plan.method)} {over}, {_milliseconds(plan.took_ms)}"
+    if plan.criterion == Criterion.TEXT:
+        over = f"the captions of {over}"
+    how = f"Ranked by {listed(plan.fused)} over" if plan.fused else METHODS.get(plan.method, plan.method)
+    line = f"{how} {over}, {_milliseconds(plan.took_ms)}"
     if plan.method.startswith("index"):
         line += f"; asked for {plan.asked:,}, found {plan.found:,}"
     if plan.capped:
@@ -66,6 +102,11 @@ def answer_line(answer: Answer) -> str:
     """The plan, and what the threshold hid."""
     hidden = f"; {many(answer.hidden, 'hit')} below the threshold hidden" if answer.hidden else ""
     return plan_line(answer.plan) + hidden
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: pictures, captions and keywords."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from flask.json.provider import DefaultJSONProvider
 from redis import Redis
 from sqlalchemy import Engine
 
-from clipgres.database import create_engine
+from clipgres.database import create_engine, search_engine
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.fetch import Fetcher
@@ -23,6 +23,7 @@ from webapp.security import csrf, protect
 from webapp.services import NAME, Services
 from webapp.wording import add_filters
 
+APPLICATION = "clipgres web"
 POOL_SIZE = 8  # a connection for each of gunicorn's threads
 WRITE_TIMEOUT_MS = 60_000  # a chunk of a list is one statement
 REDIS_TIMEOUT_S = 2
@@ -60,16 +61,18 @@ def create_app(
     add_converters(app)
     app.json = IsoTimes(app)
     encoders = encoders or Encoders(settings)
+    redis = redis or Redis.from_url(redis_url(settings), socket_timeout=REDIS_TIMEOUT_S)
     app.extensions[NAME] = Services(
         settings=settings,
-        engine=engine or _engine(database_url(settings), WRITE_TIMEOUT_MS),
-        redis=redis or Redis.from_url(redis_url(settings), socket_timeout=REDIS_TIMEOUT_S),
+        engine=engine or _engine(settings),
+        redis=redis,
         encoders=encoders,
         searcher=Searcher(
-            engine=engine or _engine(read_database_url(settings), settings.search_timeout_ms),
+            engine=engine or search_engine(read_database_url(settings), settings, APPLICATION, pool_size=POOL_SIZE),
             encoders=encoders,
             fetcher=fetcher or Fetcher(settings),
             settings=settings,
+            redis=redis,
         ),
     )
     protect(app, settings, bind_host)
@@ -81,5 +84,6 @@ def create_app(
     return app
 
 
-def _engine(url: str, timeout_ms: int) -> Engine:
-    return create_engine(url, pool_size=POOL_SIZE, statement_timeout_ms=timeout_ms, name="clipgres web")
+def _engine(settings: Settings) -> Engine:
+    url = database_url(settings)
+    return create_engine(url, pool_size=POOL_SIZE, statement_timeout_ms=WRITE_TIMEOUT_MS, name=APPLICATION)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 from flask import Blueprint, Request, request, url_for
 from werkzeug.exceptions import UnsupportedMediaType
 
-from clipgres import batches, failures
+from clipgres import batches, failures, saved
 from clipgres.batches import BatchProgress
 from clipgres.collections import DEFAULT
 from clipgres.database import transaction
@@ -41,6 +41,35 @@ LISTED_BATCHES = 100
 def search() -> dict[str, Any]:
     """Find pictures by text, picture, address or item."""
     return services().searcher.search(from_api(request)).to_dict()
+
+
+@api.get("/searches")
+def saved_searches() -> dict[str, Any]:
+    """The saved searches, in order of name."""
+    return {"searches": [asdict(each) for each in saved.list_saved(services().engine)]}
+
+
+@api.get("/searches/<name>")
+def saved_search(name: str) -> dict[str, Any]:
+    """One saved search: the fields that `POST /api/search` takes."""
+    found = saved.load(services().engine, name)
+    return {"name": name, "request": found.model_dump(mode="json", exclude_defaults=True)}
+
+
+@api.put("/searches/<name>")
+@admin_only
+def save_search(name: str) -> dict[str, Any]:
+    """Keep a search, sent as to `POST /api/search`, under a name; one that is there is replaced."""
+    saved.save(services().engine, name, from_api(request), replace=True)
+    return saved_search(name)
+
+
+@api.delete("/searches/<name>")
+@admin_only
+def delete_search(name: str) -> tuple[str, HTTPStatus]:
+    """Forget a saved search."""
+    saved.delete_saved(services().engine, name)
+    return "", HTTPStatus.NO_CONTENT
 
 
 @api.get("/items/<collection:collection>/<key:key>")

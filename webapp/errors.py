@@ -48,7 +48,17 @@ HEADLINES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not available at this moment",
 }
-SUBJECTS = {"image": "the picture", "image_url": "the picture at that address", "like": "more like this"}
+SUBJECTS = {
+    "image": "the picture",
+    "image_url": "the picture at that address",
+    "like": "more like this",
+    "unlike": "less like this",
+    "not_text": "without",
+    "criterion": "what to compare with",
+    "keywords": "caption words to rank by",
+    "filter": "the filter",
+    "cursor": "the next page",
+}
 RETRY_AFTER_S = "5"
 
 T = TypeVar("T")
@@ -72,9 +82,8 @@ class Problem:
     @property
     def told(self) -> str:
         """The detail for people, who know no field by its name in the API."""
-        if self.field not in SUBJECTS:
-            return self.detail
-        return f"{SUBJECTS[self.field]}: {self.detail.removeprefix(f'{self.field}: ')}"
+        name, _, rest = self.detail.partition(": ")
+        return f"{SUBJECTS[name]}: {rest}" if name == self.field and name in SUBJECTS else self.detail
 
     @property
     def headline(self) -> str:

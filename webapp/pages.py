@@ -1,63 +1,82 @@
-"""The search page, the page of one picture, and the collections."""
+"""The search page and its saved searches, the page of one picture, and the collections."""
 
 from __future__ import annotations
 
-from base64 import b64encode
+from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlencode
 
-from flask import Blueprint, make_response, render_template, request, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from clipgres.collections import DEFAULT, Collection, list_all
-from clipgres.counts import count_items
+from clipgres import saved
 from clipgres.database import transaction
-from clipgres.decode import decode
-from clipgres.decode import thumbnail as make_thumbnail
-from clipgres.errors import UserError
+from clipgres.errors import BadRequest, UserError
 from clipgres.items import find_item
-from clipgres.model_files import TINY
 from clipgres.request import SearchRequest
-from clipgres.statistics import all_statistics, collection_statistics
+from clipgres.statistics import all_statistics
 from webapp.errors import problem_of
-from webapp.params import from_page, namespace_of
-from webapp.services import Services, services
+from webapp.params import namespace_of
+from webapp.params_page import Picture, Values, from_page, opened, picture_of, tidied
+from webapp.search_view import address, search_page
+from webapp.security import admin_only
+from webapp.services import services
 
 pages = Blueprint("pages", __name__)
 
 # Lets Back return to the answer to a picture without sending the picture again.
 KEEP_ANSWER_S = 600
+# Longer addresses are refused by web servers: what needs one is answered where it was sent to.
+MAX_ADDRESS = 3_500
 
 
 @pages.route("/", methods=["GET", "POST"])
 def search() -> ResponseReturnValue:
     """The box, and the answer once something was asked; a wrong question is answered on the same page."""
-    parts = services()
-    wanted = answer = picture = problem = None
+    parts, values = services(), tidied(request.values)
+    if request.method == "GET" and sorted(values.items(multi=True)) != sorted(request.args.items(multi=True)):
+        return redirect(address(values))
+    name, picture = values.get("saved"), None
     try:
-        wanted = from_page(request)
-        if wanted:
-            answer = parts.searcher.search(wanted)
-            picture = _query_picture(parts, wanted)
+        picture = picture_of(request)
+        if request.method == "POST" and not picture and len(address(values)) <= MAX_ADDRESS:
+            return redirect(address(values), HTTPStatus.SEE_OTHER)
+        values = opened(values, partial(saved.load, parts.engine))
+        wanted = _wanted(values, picture)
+        answer = parts.searcher.search(wanted) if wanted else None
     except UserError as error:
         problem = problem_of(error)
-    response = make_response(
-        render_template(
-            "search.html",
-            wanted=wanted,
-            answer=answer,
-            query_picture=picture,
-            problem=problem,
-            values=request.values,
-            without_min=f"{url_for('.search')}?{_without_min()}",
-            **_surroundings(parts, needs_counts=not (answer and answer.hits)),
-        ),
-        problem.status if problem else HTTPStatus.OK,
-    )
+        return make_response(search_page(parts, values, picture=picture, problem=problem), problem.status)
+    response = make_response(search_page(parts, values, opened=name, picture=picture, answer=answer))
     if request.method == "POST":
         response.cache_control.private = True
         response.cache_control.max_age = KEEP_ANSWER_S
     return response
+
+
+@pages.post("/searches")
+@admin_only
+def save() -> ResponseReturnValue:
+    """Save what the search form holds under a name, and open it there."""
+    parts, values = services(), tidied(request.form)
+    name, picture = request.form.get("save_as", "").strip(), None
+    try:
+        picture = picture_of(request)
+        wanted = _wanted(values, picture)
+        if wanted is None:
+            raise BadRequest("say what to search for before you save it", "q")
+        saved.save(parts.engine, name, wanted, replace="replace" in request.form)
+    except UserError as error:
+        problem = problem_of(error)
+        return make_response(search_page(parts, values, picture=picture, problem=problem), problem.status)
+    return redirect(url_for(".search", saved=name), HTTPStatus.SEE_OTHER)
+
+
+@pages.post("/searches/delete")
+@admin_only
+def forget() -> ResponseReturnValue:
+    """Delete a saved search."""
+    saved.delete_saved(services().engine, request.form.get("name", ""))
+    return redirect(url_for(".search"), HTTPStatus.SEE_OTHER)
 
 
 @pages.get("/items/<collection:collection>/<key:key>")
@@ -75,43 +94,8 @@ def collections() -> str:
         return render_template("collections.html", collections=all_statistics(connection))
 
 
-def _surroundings(parts: Services, *, needs_counts: bool) -> dict[str, object]:
-    """What the page shows beside the answer: the collections to choose from, and where nothing was found, why."""
-    with transaction(parts.engine) as connection:
-        known = list_all(connection)
-        chosen = _chosen(known)
-        size = count_items(connection, chosen) if chosen and needs_counts else None
-        is_empty = chosen is not None and size is not None and size.items == 0
-        return {
-            "collections": known,
-            "chosen": chosen.name if chosen else DEFAULT,
-            "model_is_tiny": chosen is not None and chosen.space.model == TINY,
-            "size": size,
-            "emptiness": collection_statistics(connection, chosen) if chosen and is_empty else None,
-        }
-
-
-def _chosen(known: list[Collection]) -> Collection | None:
-    """The collection that is asked for, else the default one, else the first."""
-    by_name = {collection.name: collection for collection in known}
-    asked = request.values.get("collection") or DEFAULT
-    return by_name.get(asked) or by_name.get(DEFAULT) or (known[0] if known else None)
-
-
-def _query_picture(parts: Services, wanted: SearchRequest) -> str | None:
-    """Where the page finds the picture that was asked with."""
-    if wanted.image:
-        webp = make_thumbnail(decode(wanted.image, parts.settings).image)
-        return f"data:image/webp;base64,{b64encode(webp).decode()}"
-    if wanted.image_url:
-        return wanted.image_url
-    if not wanted.like:
-        return None
-    with transaction(parts.engine) as connection:
-        liked = find_item(connection, wanted.collection, wanted.like[0], wanted.namespace)
-    return url_for("thumbnails.show", image_id=liked.image_id) if liked.has_thumbnail else liked.url
-
-
-def _without_min() -> str:
-    """The query string of this search without its threshold."""
-    return urlencode({name: values for name, values in request.args.lists() if name != "min"}, doseq=True)
+def _wanted(values: Values, picture: Picture | None) -> SearchRequest | None:
+    """What the values ask for, with the vector of the saved search that they may name."""
+    source = values.get("vector_of")
+    vector = saved.load(services().engine, source).vector if source else None
+    return from_page(values, picture, vector)

@@ -8,7 +8,7 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from clipgres.index import IndexState
-from clipgres.wording import count, duration, many, percent, plan_line, size
+from clipgres.wording import count, duration, many, percent, plan_line, size, standing
 
 
 def add_filters(app: Flask) -> None:
@@ -21,6 +21,7 @@ def add_filters(app: Flask) -> None:
         percent,
         plan_line,
         size,
+        standing,
         moment,
         sentence,
         web_address,

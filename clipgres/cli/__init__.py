@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clipgres.cli import add, collections, database, doctor, failures, search, status, up
+from clipgres.cli import add, collections, database, doctor, failures, recall, search, searches, status, up
 from clipgres.cli.tools import Commands, Tools
 
 
@@ -31,6 +31,8 @@ for command in (
     failures.failures,
     failures.retry,
     search.search,
+    searches.searches,
+    recall.recall,
     collections.collections,
     doctor.doctor,
     database.psql,

@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from clipgres.database import create_engine
+from clipgres.database import create_engine, search_engine
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import ClipgresError, Unavailable
@@ -51,10 +51,11 @@ class Tools:
     def searcher(self) -> Searcher:
         """The search over all of these."""
         return Searcher(
-            engine=create_engine(read_database_url(self.settings), pool_size=2, name="clipgres cli"),
+            engine=search_engine(read_database_url(self.settings), self.settings, "clipgres cli", pool_size=2),
             encoders=self.encoders,
             fetcher=Fetcher(self.settings),
             settings=self.settings,
+            redis=self.redis,
         )
 
     def workers(self) -> list[WorkerInfo] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -83,7 +84,8 @@ def test_a_picture_that_is_brought_is_searched_at_once(open_page: Open, red_file
 
 def test_a_picture_is_searched_under_the_same_options(open_page: Open, red_file: Path) -> None:
     page = open_page("/?q=blue&k=3")
-    page.get_by_label("Pictures at most").fill("2")
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Pictures a page").fill("2")
     page.locator("#image").set_input_files(red_file)
     expect(page.locator(".asked img")).to_be_visible()
     assert page.locator("#results .card").count() == 2
@@ -117,6 +119,8 @@ def test_text_and_picture_are_searched_without_scripts(open_page: Open, width: i
     page.get_by_role("searchbox").fill("green")
     page.get_by_role("button", name="Search", exact=True).click()
     assert first_caption(page) == "a green field"
+    assert page.url.endswith("/?q=green")
+    page.get_by_role("searchbox").fill("")
     page.locator("#image").set_input_files(red_file)
     page.get_by_role("button", name="Search by picture").click()
     assert first_caption(page) == "a red field"
@@ -134,7 +138,10 @@ def test_the_page_can_be_used_by_keyboard_alone(open_page: Open) -> None:
     expect(page.get_by_role("heading", name="a blue field")).to_be_visible()
 
 
-SEARCHES = ["/", "/?q=green&min=1", "/?like=green", "/?q=x&k=0"]
+CHIPS = (
+    "like=hostile&unlike=green&by=both&words=a&where=%7B%22" + "w" * 300 + "%22:1%7D&k=3&standing=1&not=" + "w" * 300
+)
+SEARCHES = ["/", "/?q=green&min=1", "/?like=green", "/?q=x&k=0", f"/?{CHIPS}", "/?q=green&k=3"]
 OTHERS = ["/items/default/hostile", "/add", "/batches", "/batches/1", "/collections", "/nowhere"]
 
 
@@ -145,13 +152,20 @@ def test_nothing_is_wider_than_the_window(open_page: Open, served: Served, width
     page = open_page(width=width)
     for path in SEARCHES + OTHERS:
         page.goto(served.url + path)
+        page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth"), path
 
 
 def test_a_hostile_caption_runs_nothing(open_page: Open, served: Served) -> None:
     served.site.add("maroon", key="hostile", captions=[HOSTILE, HOSTILE + "2"])
     page = open_page()
-    for path in ("/?q=maroon", "/items/default/hostile", "/?like=hostile"):
+    for path in (
+        "/?q=maroon",
+        "/items/default/hostile",
+        "/?like=hostile",
+        "/?q=a&unlike=hostile",
+        f"/?q=a&not={quote(HOSTILE)}",
+    ):
         page.goto(served.url + path, wait_until="networkidle")
         assert page.evaluate("window.hit") is None
         assert page.locator("img[src=x]").count() == 0

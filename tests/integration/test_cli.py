@@ -186,9 +186,23 @@ def test_a_database_that_is_away_is_one_line(settings: Settings) -> None:
 def test_an_unfinished_search_text_is_explained(terminal: Terminal) -> None:
     done = terminal.run("search")
     assert done.exit_code == 2
-    assert done.stderr.endswith("Error: say what to search for: a TEXT, --image FILE|URL, or --like KEY\n")
+    assert done.stderr.endswith(
+        "Error: say what to search for: a TEXT, --image FILE|URL, --like KEY, or --saved NAME\n"
+    )
 
 
 def test_help_teaches(terminal: Terminal) -> None:
-    for command in ("up", "add", "search", "collections", "doctor", "psql", "migrate", "status", "failures", "retry"):
+    for command in (
+        "up",
+        "add",
+        "search",
+        "searches",
+        "collections",
+        "doctor",
+        "psql",
+        "migrate",
+        "status",
+        "failures",
+        "retry",
+    ):
         assert len(terminal.out(command, "--help").splitlines()) > 5

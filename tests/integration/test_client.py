@@ -5,19 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
 import clipgres
 from clipgres.client import Client
-from clipgres.errors import BadRequest, NotFound, SetupError, Unavailable
+from clipgres.errors import BadRequest, Conflict, NotFound, SetupError, Unavailable
 from clipgres.fetch import Fetcher
 from clipgres.hits import Hits
+from clipgres.hits_plot import match
+from clipgres.queue import connect_redis
+from clipgres.request import SearchRequest
 from clipgres.search import Searcher
 from clipgres.settings import Settings
 from tests.fakes import FakeEncoder
@@ -49,7 +54,20 @@ def client(engine: Engine, settings: Settings, encoder: FakeEncoder) -> Iterator
             engine, collection, encoder, picture(colour), url=url, captions=[caption], key=colour, keep_thumbnail=kept
         )
     with Fetcher(settings) as fetcher:
-        yield Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings))
+        yield Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings), engine)
+
+
+@pytest.fixture
+def paging(
+    client: Client, engine: Engine, settings: Settings, encoder: FakeEncoder, redis_url: str
+) -> Iterator[Client]:
+    """The same with a Redis, which keeps further pages."""
+    redis = connect_redis(redis_url)
+    with (
+        Fetcher(settings) as fetcher,
+        Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings, redis), engine) as paging,
+    ):
+        yield paging
 
 
 def keys(hits: Hits) -> list[str]:
@@ -88,6 +106,42 @@ def test_filters_thresholds_and_modes_go_through(client: Client) -> None:
     assert client.search(image=picture("red"), min_score=0.99, mode="exact").hidden == 2
 
 
+def test_a_mixed_query_is_all_fields_by_name(client: Client) -> None:
+    hits = client.search(
+        "green", image=picture("blue"), not_text="red", unlike="red", weights={"image": 3}, min_percentile=None
+    )
+    assert keys(hits) == ["blue", "green"]
+    fused = client.search("green", criterion="both", keywords="picture")
+    assert (fused.plan.criterion, "keywords" in fused.plan.fused) == ("both", True)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray, lambda vector: np.asarray(vector, np.float16)])
+def test_a_vector_is_a_list_or_an_array(client: Client, encoder: FakeEncoder, kind: Callable[[Any], Any]) -> None:
+    [vector] = encoder.text(["green"])
+    assert client.search(vector=kind(vector.tolist()))[0].key == "green"
+
+
+def test_pages_follow_one_another(paging: Client) -> None:
+    hits: Hits | None = paging.search("green", top_k=2)
+    found = []
+    while hits is not None:
+        found += keys(hits)
+        hits = paging.next_page(hits)
+    assert sorted(found) == sorted(COLOURS)
+
+
+def test_a_search_is_saved_and_asked_again(client: Client) -> None:
+    client.save("greens", text="green", unlike="red", top_k=1)
+    assert keys(client.saved("greens")) == ["green"]
+    assert keys(client.saved("greens", top_k=5, text="blue")) == ["blue", "green"]
+    with pytest.raises(Conflict, match="already"):
+        client.save("greens", text="red")
+    client.save("greens", replace=True, text="red")
+    assert keys(client.saved("greens"))[0] == "red"
+    with pytest.raises(NotFound, match='did you mean "greens"'):
+        client.saved("green")
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
@@ -96,6 +150,13 @@ def test_filters_thresholds_and_modes_go_through(client: Client) -> None:
         ({"text": "red", "collection": "pets"}, NotFound, 'no collection "pets"'),
         ({"image": "/nowhere/at/all.png"}, BadRequest, "No such file"),
         ({"like": "white"}, NotFound, 'no item "white"'),
+        ({"vector": [[1, 2]]}, BadRequest, "vector: one row"),
+        ({"vector": "red"}, BadRequest, "vector: it should be a list of numbers"),
+        ({"vector": [1.0, 2.0]}, BadRequest, "vector"),
+        ({"vector": [float("nan")] * 32}, BadRequest, "vector"),
+        ({"like": 5}, BadRequest, "like: "),
+        ({"text": "x", "filter": ["width"]}, BadRequest, "filter: "),
+        ({"text": "x", "weights": {"texts": 2}}, BadRequest, "did you mean text"),
     ],
 )
 def test_what_is_wrong_is_said(client: Client, fields: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -127,6 +188,41 @@ def test_hits_become_a_grid(client: Client) -> None:
     stream = BytesIO()
     figure.savefig(stream)
     assert Image.open(stream).size > (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "has_picture"),
+    [
+        ({"text": "red $things$", "not_text": "blue"}, "red $things$\nnot blue", False),
+        ({"image": file_of("red", "JPEG")}, "", True),
+        ({"like": ("red",), "unlike": ("blue",)}, "like red\nnot blue", True),
+        ({"like": ("blue",)}, "like blue", False),
+        ({"like": ("gone",)}, "like gone", False),
+    ],
+)
+def test_the_query_stands_beside_the_hits(
+    client: Client, engine: Engine, fields: dict[str, Any], words: str, has_picture: bool
+) -> None:
+    answer = client.search("red").answer
+    first, *others = Hits(answer, engine, SearchRequest(**fields)).plot(columns=2).axes
+    title, *below = first.get_title().split("\n", 1)
+    assert (title, bool(first.images)) == ("query", has_picture)
+    assert [*below, *(part.get_text() for part in first.texts)] == ([words] if words else [])
+    shown = [axis.get_title().split("\n")[0] for axis in others if axis.get_title()]
+    assert shown == [f"{hit.percent} %" for hit in answer.hits]
+    assert not Hits(answer, engine, SearchRequest(cursor="next")).plot().axes[0].get_title().startswith("query")
+
+
+def test_a_percentile_is_said_where_there_is_one(client: Client, engine: Engine) -> None:
+    answer = client.search("red").answer
+    best = replace(answer.hits[0], percentile=99.87)
+    hits = Hits(replace(answer, hits=[best, *answer.hits[1:]]), engine)
+    assert [match(hit) for hit in hits] == [
+        f"{best.percent} %, above 99.8 %",
+        *(f"{hit.percent} %" for hit in hits[1:]),
+    ]
+    assert hits.plot().axes[0].get_title().startswith(match(best)) and match(best) in hits._repr_html_()
+    assert hits.to_frame().percentile[0] == 99.87
 
 
 def test_no_hits_are_a_grid_that_says_so(client: Client) -> None:

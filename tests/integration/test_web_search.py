@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import Engine
@@ -89,7 +90,9 @@ def test_an_uploaded_picture_is_searched_and_shown(web: Site) -> None:
 
 
 def test_a_pictures_address_in_the_box_is_fetched_and_searched(web: Site, red_address: str) -> None:
-    page = web.client.get("/", query_string={"q": red_address}).text
+    led = web.client.get("/", query_string={"q": red_address})
+    assert (led.status_code, led.location) == (302, f"/?image_url={quote(red_address, safe=':/')}")
+    page = web.client.get(led.location).text
     assert captions(page)[0] == "a red field"
     assert f'src="{red_address}"' in page
 
@@ -117,6 +120,16 @@ WRONG = {
     "q=x&collection=nowhere": "there is no collection",
     "like=nothing": "there is no item",
     "like=%00": "nul",
+    "q=x&where=%7B": "json",
+    "q=x&where=%7B%22place%22%3A%7B%22%24gt%22%3A%22%5Cu0000%22%7D%7D": "nul",
+    "q=x&weights=text": "weights",
+    "q=x&by=smell": "what to compare with",
+    "host=a.org": "say what to search for",
+    "not=a+dog": "say what to search for",
+    "saved=nothing": "there is no saved search",
+    "saved=A+B": "of a-z, 0-9",
+    "vector_of=nothing": "there is no saved search",
+    "after=nonsense": "search again",
     "image_url=ftp://example.org/a.png": "only http and https",
     "image_url=http://10.0.0.1/a.png": "private",
 }
@@ -166,7 +179,8 @@ def test_the_api_answers_in_the_shape_of_the_contract(web: Site) -> None:
     assert answer and set(answer) == {"hits", "plan", "hidden", "next"}
     [hit] = answer["hits"]
     assert set(hit) == {
-        "key", "score", "url", "caption", "captions", "width", "height", "host", "metadata", "thumbnail", "page",
+        "key", "score", "percentile", "url", "caption", "captions", "width", "height", "host", "metadata", "thumbnail",
+        "page",
     }  # fmt: skip
     assert (hit["key"], hit["caption"], hit["width"]) == ("green", "a green field", 64)
     assert 0.9 < hit["score"] <= 1.001

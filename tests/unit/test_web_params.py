@@ -1,4 +1,4 @@
-"""From a request to a search request."""
+"""From a request of a program to a search request."""
 
 from __future__ import annotations
 
@@ -10,75 +10,15 @@ import pytest
 from flask import Flask, request
 
 from clipgres.errors import BadRequest
-from clipgres.request import SearchRequest
-from webapp.params import PAGE_TOP_K, from_api, from_page
+from clipgres.request import Criterion, SearchRequest
+from webapp.params import from_api
 
 app = Flask(__name__)
-
-
-def page(query: str) -> SearchRequest | None:
-    with app.test_request_context(f"/?{query}"):
-        return from_page(request)
 
 
 def api(**kwargs: Any) -> SearchRequest:
     with app.test_request_context("/api/search", method="POST", **kwargs):
         return from_api(request)
-
-
-def test_an_empty_page_asks_for_nothing() -> None:
-    assert page("q=+&k=5&collection=default") is None
-
-
-def test_a_text_is_asked_for_with_the_pages_own_number_of_pictures() -> None:
-    wanted = page("q=two+dogs")
-    assert wanted
-    assert (wanted.text, wanted.collection, wanted.top_k, wanted.min_score) == ("two dogs", "default", PAGE_TOP_K, None)
-
-
-def test_an_address_in_the_box_is_a_pictures_address() -> None:
-    wanted = page("q=https://example.org/dog.jpg")
-    assert wanted
-    assert (wanted.text, wanted.image_url) == (None, "https://example.org/dog.jpg")
-
-
-def test_a_text_that_only_holds_an_address_is_a_text() -> None:
-    wanted = page("q=see+https://example.org/dog.jpg")
-    assert wanted and wanted.image_url is None
-
-
-def test_several_keys_are_taken() -> None:
-    wanted = page("like=a&like=b%2Fc&like=")
-    assert wanted and wanted.like == ("a", "b/c")
-
-
-@pytest.mark.parametrize(("given", "cosine"), [("25", 0.25), ("25%", 0.25), ("12.5", 0.125), ("0", 0.0), ("100", 1.0)])
-def test_the_least_similarity_is_in_percent(given: str, cosine: float) -> None:
-    with app.test_request_context("/", query_string={"q": "x", "min": given}):
-        wanted = from_page(request)
-    assert wanted and wanted.min_score == cosine
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("q=x&k=0", "k"),
-        ("q=x&k=-1", "k"),
-        ("q=x&k=1000000000", "k"),
-        ("q=x&k=9999999999999999999999", "k"),
-        ("q=x&k=abc", "k"),
-        ("q=x&k=%D9%A3", "k"),
-        ("q=x&min=abc", "min"),
-        ("q=x&min=101", "min"),
-        ("q=x&min=nan", "min"),
-        ("q=x&min=-1", "min"),
-        ("q=" + "a" * 1_000_000, "text"),
-    ],
-)
-def test_what_does_not_fit_is_named(query: str, field: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        page(query)
-    assert refused.value.field == field
 
 
 def test_json_is_taken_by_the_names_of_the_design() -> None:
@@ -90,6 +30,24 @@ def test_multipart_brings_a_picture_and_fields() -> None:
     fields = {"image": (io.BytesIO(b"\xff\xd8\xff"), "a.jpg"), "top_k": "5", "filter": '{"host": "a.org"}'}
     wanted = api(data=fields)
     assert (wanted.image, wanted.top_k, wanted.filter) == (b"\xff\xd8\xff", 5, {"host": "a.org"})
+
+
+def test_multipart_brings_whatever_json_can() -> None:
+    fields = {
+        "image": (io.BytesIO(b"\xff\xd8\xff"), "a.jpg"),
+        "like": ["a", "b/c"],
+        "unlike": ["d"],
+        "weights": '{"image": 2}',
+        "vector": "[1, 0.5]",
+        "not_text": "a dog",
+        "criterion": "both",
+        "keywords": "beach",
+        "min_percentile": "99.5",
+    }
+    wanted = api(data=fields)
+    assert (wanted.like, wanted.unlike, wanted.vector) == (("a", "b/c"), ("d",), (1.0, 0.5))
+    assert (wanted.weights.image, wanted.not_text, wanted.criterion) == (2, "a dog", Criterion.BOTH)
+    assert (wanted.keywords, wanted.min_percentile) == ("beach", 99.5)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +71,8 @@ def test_a_wrong_field_of_json_is_named(body: dict[str, Any], field: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "[]", "null", "3", "[" * 100_000, '{"text": NaN}', b"\xff", b'{"text": "\0"}']
+    "body",
+    ["", "{", "[]", "null", "3", "[" * 100_000, "[" * 500 + "]" * 500, '{"text": NaN}', b"\xff", b'{"text": "\0"}'],
 )
 def test_what_is_no_json_object_is_refused(body: str | bytes) -> None:
     with pytest.raises(BadRequest):
@@ -125,13 +84,19 @@ def test_a_body_must_say_that_it_is_json() -> None:
         api(data='{"text": "dogs"}', content_type="text/plain")
 
 
-def test_an_empty_file_is_named() -> None:
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"image": (io.BytesIO(b""), "a.jpg")}, "image"),
+        ({"image": [(io.BytesIO(b"a"), "a.jpg"), (io.BytesIO(b"b"), "b.jpg")]}, "image"),
+        ({"text": ["a", "b"]}, "text"),
+        ({"text": "a", "weights": "text=2"}, "weights"),
+        ({"text": "a", "filter": "[" * 500 + "]" * 500}, "filter"),
+        ({"vector": "[NaN]"}, "vector"),
+        ({"text": "a", "q": "b"}, "q"),
+    ],
+)
+def test_a_wrong_field_of_a_form_is_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        api(data={"image": (io.BytesIO(b""), "a.jpg")})
-    assert refused.value.field == "image"
-
-
-def test_a_file_field_without_a_file_is_no_picture() -> None:
-    with app.test_request_context("/", method="POST", data={"image": (io.BytesIO(b""), ""), "q": "dogs"}):
-        wanted = from_page(request)
-    assert wanted and wanted.image is None
+        api(data=fields, content_type="multipart/form-data")
+    assert refused.value.field == field
