@@ -22,8 +22,8 @@ from bench.database import scratch_database
 from bench.fitting import fit
 from bench.search import TOP_K, Vectors, clustered, fill, searching
 from clipgres.collections import Collection
-from clipgres.costs import LEAST_CANDIDATES
 from clipgres.database import libpq_url, search_engine
+from clipgres.plans.costs import LEAST_CANDIDATES
 from clipgres.settings import Settings
 
 PERCENTS = (0.01, 0.1, 1, 5, 10, 50)
@@ -101,7 +101,7 @@ class Cell:
 @click.option("--rows", default=100_000, show_default=True, type=click.IntRange(10_000))
 @click.option("--dimension", default=512, show_default=True, type=click.IntRange(2, 4_000))
 @click.option("--queries", default=5, show_default=True, type=click.IntRange(2), help="of each of the six anchors")
-@click.option("--derive", is_flag=True, help="Fit the constants of clipgres/costs.py instead.")
+@click.option("--derive", is_flag=True, help="Fit the constants of clipgres/plans/costs.py instead.")
 def main(rows: int, dimension: int, queries: int, derive: bool) -> None:
     """Filters: rows and recall at six selectivities, random, with the query and against it."""
     everything = clustered(rows + ANCHORS, dimension)

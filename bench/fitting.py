@@ -14,7 +14,7 @@ from pgvector import HalfVector
 
 from bench.search import Vectors
 from clipgres.collections import Collection
-from clipgres.costs import CANDIDATE_MS, FINDING_UNIT_MS, MATCH_MS
+from clipgres.plans.costs import CANDIDATE_MS, FINDING_UNIT_MS, MATCH_MS
 
 EXACT_SQL = """
     WITH matching AS MATERIALIZED (

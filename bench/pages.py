@@ -27,8 +27,8 @@ from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
 from clipgres.finding import wanted_of
+from clipgres.pages.ranking import RANKED_ROWS, scan
 from clipgres.query import QueryVector
-from clipgres.ranking import RANKED_ROWS, scan
 from clipgres.request import SearchRequest, parse_request
 from clipgres.search import Searcher
 from clipgres.servers.child import RunningChild

@@ -23,17 +23,17 @@ from sqlalchemy import Engine, text
 from bench.database import scratch_database
 from clipgres import collections
 from clipgres.collections import Collection
-from clipgres.costs import LEAST_CANDIDATES
 from clipgres.database import autocommit, driver_connection, libpq_url, search_engine, transaction
 from clipgres.encoders import Encoders
-from clipgres.estimates import Estimates
 from clipgres.fetch import Fetcher
 from clipgres.models import Space
+from clipgres.plans import Estimates
+from clipgres.plans.costs import LEAST_CANDIDATES
+from clipgres.plans.scans import driver_sql
+from clipgres.plans.statements import INDEX_SQL
 from clipgres.query import QueryVector
 from clipgres.request import Criterion, SearchRequest
-from clipgres.scans import driver_sql
 from clipgres.search import Searcher, search
-from clipgres.search_sql import INDEX_SQL
 from clipgres.settings import Settings
 
 Vectors = NDArray[np.float32]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from clipgres.collections import Collection
-from clipgres.estimates import Estimates
 from clipgres.filters import Condition
 from clipgres.fusion import find_fused
-from clipgres.plans import Found, Wanted, find_rows
+from clipgres.plans import Estimates, Found, Wanted, find_rows
 from clipgres.query import QueryVector
 from clipgres.request import Criterion, SearchRequest
 from clipgres.settings import Settings

@@ -15,9 +15,8 @@ from sqlalchemy import Connection, Engine, text
 
 from clipgres.database import transaction
 from clipgres.errors import BadRequest
-from clipgres.estimates import Estimates
 from clipgres.keywords import rank_by_keywords
-from clipgres.plans import Found, Matches, Method, Wanted, find_rows
+from clipgres.plans import Estimates, Found, Matches, Method, Wanted, find_rows
 from clipgres.request import Criterion, SearchRequest
 from clipgres.rows import read_rows
 

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from clipgres.errors import BadRequest
-from clipgres.filter_values import is_storable
+from clipgres.filters.values import is_storable
 
 # More than a model ever reads: what is longer is cut, and the answer says so.
 MAX_TEXT_CHARS = 200_000

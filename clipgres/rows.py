@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row, text
 from clipgres.answer import Hit
 from clipgres.background import Background
 from clipgres.collections import Collection
+from clipgres.plans.statements import ROWS_SQL
 from clipgres.request import SearchRequest
-from clipgres.search_sql import ROWS_SQL
 from clipgres.text_vectors import Vector
 
 GIVEN_SQL = """

@@ -15,13 +15,12 @@ from clipgres.background import Backgrounds
 from clipgres.collections import Collection
 from clipgres.database import autocommit
 from clipgres.encoders import Encoders
-from clipgres.estimates import Estimates
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
 from clipgres.finding import find, wanted_of
-from clipgres.page_store import PageStore
-from clipgres.pages import Pages
-from clipgres.plans import Found, Wanted
+from clipgres.pages.paging import Pages
+from clipgres.pages.store import PageStore
+from clipgres.plans import Estimates, Found, Wanted
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import SearchRequest
 from clipgres.rows import show

@@ -18,10 +18,10 @@ from clipgres.cli.tools import Tools
 from clipgres.database import transaction
 from clipgres.errors import BadRequest, NotFound, NotPermitted
 from clipgres.optional import optional
-from clipgres.recall import EF_SEARCH, Line, Measure, Report, Score, measure
-from clipgres.recall_plot import plot_history, plot_report
-from clipgres.recall_queries import Query
-from clipgres.recall_samples import Sample, history, keep
+from clipgres.recall.measuring import EF_SEARCH, Line, Measure, Report, Score, measure
+from clipgres.recall.plot import plot_history, plot_report
+from clipgres.recall.queries import Query
+from clipgres.recall.samples import Sample, history, keep
 from clipgres.wording import count
 
 BAR_CELLS = 20

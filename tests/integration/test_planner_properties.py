@@ -15,14 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from clipgres import costs
 from clipgres.collections import Collection
-from clipgres.database import transaction
-from clipgres.estimates import Estimates
+from clipgres.database import search_engine, transaction
 from clipgres.filters import compile_filter
-from clipgres.plans import Found, Wanted, find_rows
+from clipgres.plans import Estimates, Found, Wanted, costs, find_rows
 from clipgres.query import QueryVector
 from clipgres.request import Criterion, Mode
+from clipgres.settings import Settings
 from tests.vectors import (
     Array,
     build_caption_index,
@@ -34,6 +33,7 @@ from tests.vectors import (
 )
 
 ROWS, DIMENSION = 400, 8
+TIMEOUT_MS = 10_000
 WORDS = ["sea", "sky", "a.b", "Ünï", "'; --", '"', "", "7"]
 SCALARS = [None, True, False, 0, 1, 7, -2.5, 1e3, *WORDS]
 
@@ -89,6 +89,14 @@ def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[World]:
         build_index(engine, collection)
         build_caption_index(engine, collection)
     yield World(collection, rows, vectors, captions)
+
+
+@pytest.fixture
+def searching(database_url: str) -> Iterator[Engine]:
+    """An engine made for searches."""
+    engine = search_engine(database_url, Settings(search_timeout_ms=TIMEOUT_MS), "tests searching")
+    yield engine
+    engine.dispose()
 
 
 def _metadata(chance: random.Random, n: int) -> Row:
@@ -213,7 +221,7 @@ def search(engine: Engine, world: World, query: Array, estimates: Estimates, **f
         collection=world.collection,
         query=QueryVector(vector=query, left_out=[]),
         condition=compile_filter(given_filter),
-        timeout_ms=10_000,
+        timeout_ms=TIMEOUT_MS,
         max_scan_tuples=20_000,
         **fields,
     )
@@ -223,7 +231,7 @@ def search(engine: Engine, world: World, query: Array, estimates: Estimates, **f
 @pytest.mark.parametrize("criterion", [Criterion.IMAGE, Criterion.TEXT])
 @pytest.mark.parametrize("index_is_cheap", [False, True])
 def test_the_rows_are_those_that_python_finds(
-    engine: Engine, world: World, criterion: Criterion, index_is_cheap: bool, monkeypatch: pytest.MonkeyPatch
+    searching: Engine, world: World, criterion: Criterion, index_is_cheap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if index_is_cheap:
         monkeypatch.setattr(costs, "CANDIDATE_MS", 1e-6)
@@ -240,7 +248,7 @@ def test_the_rows_are_those_that_python_finds(
     def check(given_filter: dict[str, Any], seed: int, limit: int, namespace: str, mode: Mode) -> None:
         query = clustered(1, DIMENSION, seed=1_000 + seed)[0]
         fields = {"namespace": namespace, "limit": limit, "mode": mode, "criterion": criterion}
-        found = search(engine, world, query, estimates, filter=given_filter, **fields)
+        found = search(searching, world, query, estimates, filter=given_filter, **fields)
         expected = {
             row["key"]: distance
             for row, distance in zip(world.rows, world.distances(query, criterion), strict=True)

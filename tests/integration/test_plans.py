@@ -14,9 +14,10 @@ from clipgres.database import autocommit, search_engine, transaction
 from clipgres.errors import BadRequest, Unavailable
 from clipgres.filters import compile_filter
 from clipgres.plans import Wanted
+from clipgres.plans.scans import Scans
+from clipgres.plans.statements import COUNTED_EXACT_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.query import QueryVector
 from clipgres.request import Criterion, Mode
-from clipgres.search_sql import COUNTED_EXACT_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.settings import Settings
 from tests.asking import DIMENSION, ask, keys
 from tests.vectors import (
@@ -172,11 +173,9 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def explain(
-    engine: Engine, collection: Collection, statement: str, conditions: dict[str, Any], criterion: Criterion
-) -> str:
-    """The plan of a statement, under the settings that the index gets."""
-    wanted = Wanted(
+def wanted_by(collection: Collection, conditions: dict[str, Any], criterion: Criterion = Criterion.IMAGE) -> Wanted:
+    """The twenty nearest that meet these conditions."""
+    return Wanted(
         collection=collection,
         query=QueryVector(vector=clustered(1, DIMENSION)[0]),
         condition=compile_filter(conditions),
@@ -187,6 +186,27 @@ def explain(
         max_scan_tuples=20_000,
         criterion=criterion,
     )
+
+
+def test_rows_are_estimated_by_the_values_of_a_filter(
+    engine: Engine, database_url: str, indexed: tuple[Collection, Array]
+) -> None:
+    collection, _ = indexed
+    searching = search_engine(database_url, Settings(), "tests searching")
+    for using in (engine, searching):
+        few, many = (
+            Scans(using, wanted_by(collection, given)).estimate().rows for given in ({"n": -1}, {"n": {"$gte": 100}})
+        )
+        assert few < 20
+        assert 800 < many <= 1_000
+    searching.dispose()
+
+
+def explain(
+    engine: Engine, collection: Collection, statement: str, conditions: dict[str, Any], criterion: Criterion
+) -> str:
+    """The plan of a statement, under the settings that the index gets."""
+    wanted = wanted_by(collection, conditions, criterion)
     settings = {"timeout_ms": "5000", "plan_cache_mode": "auto", "max_scan_tuples": "20000", "ef_search": "200"}
     explained = "EXPLAIN " + wanted.sql(statement, candidates=200, taken=20, cap=10_000)
     with transaction(engine) as connection:

@@ -18,10 +18,10 @@ from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.errors import BadRequest, NotFound
 from clipgres.filters import Condition
-from clipgres.recall import Measure, measure
-from clipgres.recall_queries import Kind, Query, gather
-from clipgres.recall_searches import Neighbours, Searches, recall_of
-from clipgres.recall_sql import EXACT_SETTINGS_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
+from clipgres.recall.measuring import Measure, measure
+from clipgres.recall.queries import Kind, Query, gather
+from clipgres.recall.searches import Neighbours, Searches, recall_of
+from clipgres.recall.statements import EXACT_SETTINGS_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.settings import Settings
 from tests.vectors import Array, build_index, fill, make_collection, nearest, put, small_space
 

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.estimates import Estimates, Matching
 from clipgres.filters import compile_filter
 from clipgres.plans import Found, Method, Wanted, find_rows
+from clipgres.plans.estimates import Estimates, Matching
 from clipgres.query import QueryVector
 from clipgres.request import Mode
 from tests.vectors import Array, build_index, clustered, fill, make_collection, nearest, put

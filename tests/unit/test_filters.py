@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clipgres.errors import BadRequest
-from clipgres.filters import COLUMNS, MAX_CONDITIONS, MAX_LIST, Condition, compile_filter
+from clipgres.filters.compiler import COLUMNS, MAX_CONDITIONS, MAX_LIST, Condition, compile_filter
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -44,6 +44,8 @@ def test_values_are_bound_never_written() -> None:
         ({"year": 1957}, "i.metadata @? CAST(:filter_0 AS jsonpath)"),
         ({"year": {"$nin": [1, 2]}}, "(i.metadata @? CAST(:filter_0 AS jsonpath)) IS NOT TRUE"),
         ({"year": {"$in": []}}, "false"),
+        ({"year": {"$gt": 1}}, "(i.metadata @? CAST(:filter_0 AS jsonpath)) IS TRUE"),
+        ({"year": {"$exists": False}}, "((i.metadata @? CAST(:filter_0 AS jsonpath)) IS TRUE) IS NOT TRUE"),
         ({"status": {"$in": ["ok", "failed"]}}, "im.state = ANY (CAST(:filter_0 AS text[]))"),
         ({"$or": [{"width": 1}, {"host": "a"}]}, "OR im.host"),
         ({"width": {"$not": {"$gt": 5}}}, "(im.width > CAST(:filter_0 AS double precision)) IS NOT TRUE"),
@@ -51,6 +53,18 @@ def test_values_are_bound_never_written() -> None:
 )
 def test_what_compiles_to_what(given: dict[str, Any], sql: str) -> None:
     assert sql in compile_filter(given).sql
+
+
+@pytest.mark.parametrize(
+    ("given", "joins"),
+    [
+        ({"year": 5, "key": "a", "namespace": "b", "created_at": {"$lt": "2026-11-24"}}, False),
+        ({"year": 5, "$or": [{"tag": 1}, {"host": "a"}]}, True),
+        ({"caption": {"$exists": True}}, True),
+    ],
+)
+def test_a_condition_says_whether_it_reads_other_tables(given: dict[str, Any], joins: bool) -> None:
+    assert compile_filter(given).joins is joins
 
 
 def test_a_time_without_a_zone_is_in_utc() -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from clipgres.errors import BadRequest, SetupError
-from clipgres.frame import BLOCK_ROWS, embed, nearest
+from clipgres.frame.neighbours import BLOCK_ROWS, embed, nearest
 from tests.fakes import FakeEncoder
 
 COLOURS = ("red", "green", "blue", "white")

@@ -16,7 +16,8 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy import Engine, Row
 from sqlalchemy.exc import DBAPIError
 
-from clipgres.costs import (
+from clipgres.errors import BadRequest, Unavailable
+from clipgres.plans.costs import (
     LEAST_CANDIDATES,
     LOOK_SHARE,
     MOST_CANDIDATES,
@@ -26,12 +27,9 @@ from clipgres.costs import (
     index_price,
     is_deep_enough,
 )
-from clipgres.errors import BadRequest, Unavailable
-from clipgres.estimates import Estimates, Matching, Survey
+from clipgres.plans.estimates import Estimates, Matching, Survey
+from clipgres.plans.scans import Scans, Wanted
 from clipgres.request import Mode
-from clipgres.scans import Scans, Wanted
-
-__all__ = ["Found", "Matches", "Method", "Wanted", "find_rows"]
 
 # More than the index gives reliably by one pass, whatever the filter.
 INDEX_MAX_ROWS = 1_000
@@ -85,8 +83,8 @@ def find_rows(engine: Engine, wanted: Wanted, estimates: Estimates) -> Found:
     has_index = survey.has_index(wanted.criterion)
     if wanted.mode is Mode.INDEX and not has_index:
         raise no_index(wanted)
-    matching = estimates.matching(wanted.filter_key, scans.estimate)
-    search = _Search(scans, estimates, survey, matching)
+    key = wanted.filter_key
+    search = _Search(scans, estimates, survey, key, estimates.matching(key, scans.estimate))
     if wanted.mode is Mode.INDEX:
         return search.by_index_alone()
     if wanted.mode is Mode.EXACT or not has_index or wanted.limit > INDEX_MAX_ROWS:
@@ -101,6 +99,7 @@ class _Search:
     scans: Scans
     estimates: Estimates
     survey: Survey
+    filter_key: bytes
     matching: Matching
 
     def by_best_plan(self) -> Found:
@@ -231,7 +230,7 @@ class _Search:
     def _learn(self, **facts: Any) -> Matching:
         """Believe this of the filter from now on."""
         matching = replace(self.matching, **facts)
-        self.estimates.learn(self._wanted.filter_key, matching)
+        self.estimates.learn(self.filter_key, matching)
         return matching
 
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clipgres.filter_values import refuse
+from clipgres.filters.values import like_one_of, refuse
 
+PREFIX = "metadata."
 MAX_SEGMENTS = 16
 # A number is a key or a place in a list: each doubles the ways to go.
 MAX_NUMBERS = 3
@@ -30,6 +31,21 @@ class Segment:
         """The ways to take it, as a JSON path writes them."""
         by_key = f".{quoted(self.key)}"
         return (by_key,) if self.is_quoted or not NUMBER.fullmatch(self.key) else (by_key, f"[{self.key}]")
+
+
+def metadata_path(name: str, columns: tuple[str, ...]) -> Sequence[Segment]:
+    """The path that a name in a filter stands for; one that is nearly a column's is taken for a slip.
+
+    Raises:
+        BadRequest: it is nearly a column's, or as `parse_path`.
+    """
+    if name.startswith(PREFIX):
+        return parse_path(name.removeprefix(PREFIX))
+    path = parse_path(name)
+    column = like_one_of(name, columns) if len(path) == 1 and not path[0].is_quoted else None
+    if column:
+        refuse(f'there is no column "{name[:40]}"; did you mean {column}? {PREFIX}{name[:40]} is metadata')
+    return path
 
 
 def parse_path(name: str) -> Sequence[Segment]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from clipgres.collections import Collection
 from clipgres.errors import NotFound
-from clipgres.recall_sql import NAMESPACES_SQL, PICTURES_SQL, TEXTS_SQL
+from clipgres.recall.statements import NAMESPACES_SQL, PICTURES_SQL, TEXTS_SQL
 from clipgres.sampling import sample_rows
 from clipgres.text_vectors import Vector
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.recall import Report
-from clipgres.recall_sql import HISTORY_SQL, KEEP_SQL
+from clipgres.recall.measuring import Report
+from clipgres.recall.statements import HISTORY_SQL, KEEP_SQL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

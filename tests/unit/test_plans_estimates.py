@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipgres.estimates import COUNT_TTL_S, ESTIMATE_TTL_S, MAX_KEPT, Estimates, Matching, Survey
+from clipgres.plans.estimates import COUNT_TTL_S, ESTIMATE_TTL_S, MAX_KEPT, Estimates, Matching, Survey
 from clipgres.request import Criterion
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from clipgres.cursors import Cursor, read_cursor, write_cursor
 from clipgres.errors import BadRequest
+from clipgres.pages.cursors import Cursor, read_cursor, write_cursor
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 CURSOR = Cursor("abcdefghijklmnop", 40, 1_234)

@@ -20,16 +20,15 @@ from clipgres import collections
 from clipgres.answer import Answer, Plan
 from clipgres.background import Backgrounds
 from clipgres.collections import Collection
-from clipgres.cursors import Cursor, read_cursor, write_cursor
 from clipgres.database import autocommit
 from clipgres.errors import BadRequest
-from clipgres.estimates import Estimates
 from clipgres.filters import compile_filter
 from clipgres.finding import is_fused, wanted_of
-from clipgres.page_store import FirstPage, Kept, PageStore
-from clipgres.plans import Found, Wanted
+from clipgres.pages.cursors import Cursor, read_cursor, write_cursor
+from clipgres.pages.ranking import rank
+from clipgres.pages.store import FirstPage, Kept, PageStore
+from clipgres.plans import Estimates, Found, Wanted
 from clipgres.query import QueryVector, QueryVectors
-from clipgres.ranking import rank
 from clipgres.request import SearchRequest
 from clipgres.rows import Shown, read_rows, show
 from clipgres.settings import Settings

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from clipgres.optional import optional
-from clipgres.recall import Line, Report
-from clipgres.recall_samples import Sample
+from clipgres.recall.measuring import Line, Report
+from clipgres.recall.samples import Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from clipgres.database import transaction
 from clipgres.errors import NotFound
 from clipgres.filters import Condition, compile_filter
 from clipgres.index import IndexOf, index_state
-from clipgres.recall_queries import Kind, Material, Query, gather
-from clipgres.recall_searches import Outcome, Searches
+from clipgres.recall.queries import Kind, Material, Query, gather
+from clipgres.recall.searches import Outcome, Searches
 from clipgres.settings import Settings
 
 EF_SEARCH = (40, 100, 160, 400)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipgres.filter_values import (
+from clipgres.filters.paths import Segment, json_path, metadata_path, quoted
+from clipgres.filters.values import (
     Kind,
     column_value,
-    like_one_of,
     nearest,
     ordered_value,
     plain_text,
@@ -28,14 +28,11 @@ from clipgres.filter_values import (
     scalar,
     shown,
 )
-from clipgres.metadata_paths import Segment, json_path, parse_path, quoted
 from clipgres.schema.states import ImageState
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 200
 MAX_LIST = 1_000
-
-METADATA_PREFIX = "metadata."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,8 @@ class Condition:
 
     sql: str = "true"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    joins: bool = False
+    """It reads other tables than that of the items: in which order is for the planner to say, by the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,10 @@ CAPTION_EXISTS = "EXISTS (SELECT FROM clipgres.caption c WHERE c.image_id = i.im
 CAPTION_MATCHES = " AND c.tsv @@ websearch_to_tsquery('english'::regconfig, :{value})"
 CAPTION_CONTAINS = " AND strpos(lower(c.text), lower(:{value})) > 0"
 
-# The GIN index on metadata serves equality. A JSON path compares like with like only, and looks into lists.
-METADATA_TEST = "i.metadata @? CAST(:{path} AS jsonpath)"
+# The GIN index on metadata serves equality alone. IS TRUE keeps the rest from it: a plan for any value would read all
+# of it. A JSON path compares like with like only, and looks into lists.
+METADATA_LOOKUP = "i.metadata @? CAST(:{path} AS jsonpath)"
+METADATA_TEST = f"({METADATA_LOOKUP}) IS TRUE"
 
 
 def compile_filter(conditions: Mapping[str, Any]) -> Condition:
@@ -94,7 +95,7 @@ def compile_filter(conditions: Mapping[str, Any]) -> Condition:
     """
     compiler = _Compiler()
     sql = compiler.filter(conditions, depth=1) if conditions else "true"
-    return Condition(sql, compiler.parameters)
+    return Condition(sql, compiler.parameters, compiler.joins)
 
 
 class _Compiler:
@@ -102,6 +103,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.parameters: dict[str, Any] = {}
+        self.joins = False
         self._conditions = 0
 
     def filter(self, node: object, depth: int) -> str:
@@ -145,10 +147,12 @@ class _Compiler:
 
     def _leaf_of(self, name: str) -> Callable[[str, str, object], str]:
         if name == CAPTION:
+            self.joins = True
             return self._caption
         if name in COLUMNS:
+            self.joins |= COLUMNS[name].sql.startswith("im.")
             return self._column
-        path = _metadata_path(name)
+        path = metadata_path(name, (*COLUMNS, CAPTION))
         return lambda name, operator, operand: self._metadata(path, f"{name}: {operator}", operator, operand)
 
     def _column(self, name: str, operator: str, operand: object) -> str:
@@ -167,15 +171,16 @@ class _Compiler:
 
     def _metadata(self, path: Sequence[Segment], where: str, operator: str, operand: object) -> str:
         if operator == "$exists":
-            return _exists(self._test(path, "@ != null"), operand, where)
+            return _exists(self._test(METADATA_TEST, path, "@ != null"), operand, where)
         if operator in ORDER:
-            return self._test(path, f"@ {ORDER[operator]} {quoted(ordered_value(operand, where))}")
+            test = f"@ {ORDER[operator]} {quoted(ordered_value(operand, where))}"
+            return self._test(METADATA_TEST, path, test)
         entries = [scalar(entry, where) for entry in _entries(operator, operand, where)]
         tests = " || ".join(f"@ == {quoted(entry)}" for entry in entries)
-        return _maybe_negated(self._test(path, tests) if tests else "false", operator)
+        return _maybe_negated(self._test(METADATA_LOOKUP, path, tests) if tests else "false", operator)
 
-    def _test(self, path: Sequence[Segment], test: str) -> str:
-        return METADATA_TEST.format(path=self._bind(json_path(path, test)))
+    def _test(self, template: str, path: Sequence[Segment], test: str) -> str:
+        return template.format(path=self._bind(json_path(path, test)))
 
     def _caption(self, _name: str, operator: str, operand: object) -> str:
         where = f"caption: {operator}"
@@ -198,17 +203,6 @@ class _Compiler:
     def _check_depth(depth: int) -> None:
         if depth > MAX_DEPTH:
             refuse(f"more than {MAX_DEPTH} levels")
-
-
-def _metadata_path(name: str) -> Sequence[Segment]:
-    """The path that a name stands for; one that is nearly a column's is taken for a slip."""
-    if name.startswith(METADATA_PREFIX):
-        return parse_path(name.removeprefix(METADATA_PREFIX))
-    path = parse_path(name)
-    column = like_one_of(name, (*COLUMNS, CAPTION)) if len(path) == 1 and not path[0].is_quoted else None
-    if column:
-        refuse(f'there is no column "{name[:40]}"; did you mean {column}? {METADATA_PREFIX}{name[:40]} is metadata')
-    return path
 
 
 def _joined(word: str, parts: list[str]) -> str:

@@ -11,12 +11,11 @@ from sqlalchemy import Engine, TextClause, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.estimates import Estimates
 from clipgres.filters import Condition
-from clipgres.plans import Found, Wanted, find_rows
+from clipgres.plans import Estimates, Found, Wanted, find_rows
 from clipgres.query import QueryVector
-from clipgres.recall_queries import Kind, Query
-from clipgres.recall_sql import EXACT_SETTINGS_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
+from clipgres.recall.queries import Kind, Query
+from clipgres.recall.statements import EXACT_SETTINGS_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.request import Mode
 from clipgres.settings import Settings
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from clipgres.request import Criterion
 
-# What searches run under, for a transaction. A plan made for any value of a filter can be a bad one for the value at
-# hand, and compiling would cost more than any of these statements takes.
+# What searches run under, for a transaction. Compiling would cost more than any of these statements takes.
 SETTINGS_SQL = """
     SELECT set_config('statement_timeout', :timeout_ms, true),
            set_config('jit', 'off', true),
-           set_config('plan_cache_mode', 'force_custom_plan', true)
+           set_config('plan_cache_mode', :plan_cache_mode, true)
 """
 
 # With `enable_seqscan` off the ordered scan of the HNSW index is all that is left to the planner. Candidates are sorted

@@ -13,13 +13,11 @@ from sqlalchemy import Engine, Row, TextClause, text
 from sqlalchemy.engine import Dialect, make_url
 
 from clipgres.collections import Collection
-from clipgres.costs import MOST_CANDIDATES
 from clipgres.database import SEARCH_TIMEOUT, autocommit, transaction
-from clipgres.estimates import Matching, Survey
 from clipgres.filters import Condition
-from clipgres.query import QueryVector
-from clipgres.request import Criterion, Mode
-from clipgres.search_sql import (
+from clipgres.plans.costs import MOST_CANDIDATES
+from clipgres.plans.estimates import Matching, Survey
+from clipgres.plans.statements import (
     COUNT_SQL,
     COUNTED_EXACT_SQL,
     ESTIMATE_SQL,
@@ -29,6 +27,8 @@ from clipgres.search_sql import (
     SETTINGS_SQL,
     SURVEY_SQL,
 )
+from clipgres.query import QueryVector
+from clipgres.request import Criterion, Mode
 
 DIALECT: Dialect = make_url("postgresql+psycopg://").get_dialect()()
 
@@ -145,7 +145,7 @@ class Scans:
         settings = {
             "index": f"clipgres.{wanted.index_name}",
             "timeout_ms": str(wanted.timeout_ms),
-            "plan_cache_mode": "force_custom_plan" if wanted.is_filtered else "auto",
+            "plan_cache_mode": self._plan_cache_mode,
             "max_scan_tuples": str(wanted.max_scan_tuples),
             "ef_search": str(min(candidates, MOST_CANDIDATES)),
         }
@@ -153,13 +153,20 @@ class Scans:
             is_there = connection.exec_driver_sql(driver_sql(INDEX_SETTINGS_SQL), settings).scalar()
             return connection.exec_driver_sql(driver_sql(statement), self.parameters).all() if is_there else None
 
+    @property
+    def _plan_cache_mode(self) -> str:
+        """A plan made for any value of a filter can be a bad one for the value at hand, where there is a choice."""
+        return "force_custom_plan" if self.wanted.condition.joins else "force_generic_plan"
+
     def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run a statement by itself; a connection not made for searches is first told what they run under."""
-        if self.engine.get_execution_options().get(SEARCH_TIMEOUT) == self.wanted.timeout_ms:
+        """Run a statement by itself, on a connection that has the settings of searches or is given them."""
+        timeout_ms, mode = self.wanted.timeout_ms, self._plan_cache_mode
+        if mode == "force_generic_plan" and self.engine.get_execution_options().get(SEARCH_TIMEOUT) == timeout_ms:
             with autocommit(self.engine) as connection:
                 return connection.exec_driver_sql(driver_sql(statement), parameters).all()
+        settings = {"timeout_ms": str(timeout_ms), "plan_cache_mode": mode}
         with transaction(self.engine) as connection:
-            connection.exec_driver_sql(driver_sql(SETTINGS_SQL), {"timeout_ms": str(self.wanted.timeout_ms)})
+            connection.exec_driver_sql(driver_sql(SETTINGS_SQL), settings)
             return connection.exec_driver_sql(driver_sql(statement), parameters).all()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipgres.costs import (
+from clipgres.plans.costs import (
     LEAST_CANDIDATES,
     MOST_CANDIDATES,
     candidates_for,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clipgres.encoder import Encoder, LazyEncoder, Vectors, usable
 from clipgres.errors import BadRequest
-from clipgres.frame_vectors import caption_vectors, image_vectors, matrix, picture
+from clipgres.frame.vectors import caption_vectors, image_vectors, matrix, picture
 from clipgres.optional import optional
 from clipgres.settings import Settings, load_settings
 

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
 from clipgres.database import transaction
-from clipgres.estimates import Estimates
 from clipgres.filters import Condition
 from clipgres.finding import find, is_fused
-from clipgres.page_store import RANKED_ROW, FirstPage, Ids
-from clipgres.plans import Wanted
+from clipgres.pages.store import RANKED_ROW, FirstPage, Ids
+from clipgres.plans import Estimates, Wanted
+from clipgres.plans.statements import EXACT_SCANS, INDEX_SCANS
 from clipgres.request import Mode, SearchRequest
-from clipgres.search_sql import EXACT_SCANS, INDEX_SCANS
 
 # How far down pages go after the first, by one ranking and by several that are fused.
 RANKED_ROWS = 10_000

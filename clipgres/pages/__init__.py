@@ -1,0 +1,1 @@
+"""The pages after the first: stable while rows are written."""
