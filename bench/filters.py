@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import click
@@ -111,18 +113,33 @@ def main(rows: int, dimension: int, queries: int, derive: bool) -> None:
     for name, mask in masks.items():
         for n in np.flatnonzero(mask):
             metadata[n]["tags"].append(name)
-    with scratch_database() as url, psycopg.connect(libpq_url(url), autocommit=True, prepare_threshold=0) as bare:
+    with scratch_database() as url:
         engine = search_engine(url, Settings(), "clipgres bench")
         collection = fill(engine, vectors, metadata)
-        register_vector(bare)
         if derive:
-            fit(bare, collection, anchors, [name_of("random", percent, 0) for percent in PERCENTS])
+            with connected(url) as bare:
+                fit(bare, collection, anchors, [name_of("random", percent, 0) for percent in PERCENTS])
         else:
-            ways = {"ours": ours(searching(engine, collection)), **by_hand(bare, collection)}
             asked = [(anchor, query) for anchor in range(ANCHORS) for query in around(anchors[anchor], queries)]
-            cells = [measure(ways, kind, percent, vectors, masks, asked) for kind in KINDS for percent in PERCENTS]
+            cells = []
+            for kind, percent in product(KINDS, PERCENTS):
+                engine.dispose()
+                with connected(url) as bare:
+                    ways = {"ours": ours(searching(engine, collection)), **by_hand(bare, collection)}
+                    cells.append(measure(ways, kind, percent, vectors, masks, asked))
             show(cells, f"{rows:,} rows of {dimension} dimensions, the ten nearest, {len(asked)} queries a cell")
         engine.dispose()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that prepares each statement, and leaves to PostgreSQL which plans are kept.
+
+    Each cell has connections of its own: the more a connection was asked, the fewer of its statements are planned anew.
+    """
+    with psycopg.connect(libpq_url(url), autocommit=True, prepare_threshold=0) as bare:
+        register_vector(bare)
+        yield bare
 
 
 def masks_of(vectors: Vectors, anchors: Vectors, anchor: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -197,10 +214,12 @@ def measure(
     Each is asked twice, and the second counts: the first pays for what the way before it put out of the caches.
     """
     times = {name: Times() for name in ways}
-    for round_, (anchor, query) in enumerate([*asked[:WARM_UP], *asked]):
-        name = name_of(kind, percent, anchor)
-        rows = np.flatnonzero(masks[name])
-        best = rows[np.argsort(-(vectors[rows] @ query.astype(np.float16).astype(np.float32)))[:TOP_K]]
+    rounds = []
+    for anchor, query in [*asked[:WARM_UP], *asked]:
+        rows = np.flatnonzero(masks[name_of(kind, percent, anchor)])
+        scores = vectors[rows] @ query.astype(np.float16).astype(np.float32)
+        rounds.append((query, name_of(kind, percent, anchor), rows[np.argsort(-scores)[:TOP_K]]))
+    for round_, (query, name, best) in enumerate(rounds):
         for way, find in ways.items():
             find(query, name)
             keys, ms = find(query, name)

@@ -10,11 +10,12 @@ from typing import Any
 import click
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from bench.search import Vectors
 from clipgres.collections import Collection
-from clipgres.plans.costs import CANDIDATE_MS, FINDING_UNIT_MS, MATCH_MS
+from clipgres.plans.costs import CANDIDATE_MS, DESCENT_MS, FINDING_UNIT_MS, MATCH_MS
 
 EXACT_SQL = """
     WITH matching AS MATERIALIZED (
@@ -35,9 +36,7 @@ def fit(bare: psycopg.Connection[Any], collection: Collection, queries: Vectors,
     filters += [(BY_NUMBER, {"number": f'$."n" ? (@ < {limit})'}) for limit in (0, 1_000, 10_000)] + [("true", {})]
     exact = [_exact(bare, collection, queries, condition, parameters) for condition, parameters in filters]
     matches, findings, times = (np.array(column) for column in zip(*exact, strict=True))
-    # Relative errors: a millisecond matters where a search takes two.
-    terms = np.stack([matches, findings], axis=1) / times[:, np.newaxis]
-    (match_ms, finding_ms), *_ = np.linalg.lstsq(terms, np.ones(len(times)), rcond=None)
+    match_ms, finding_ms = _fitted(matches, findings, times=times)
     for row in exact:
         click.echo("{:>8,.0f} rows, finding {:>9,.0f}: {:>7.2f} ms".format(*row))
     by_index = []
@@ -45,11 +44,20 @@ def fit(bare: psycopg.Connection[Any], collection: Collection, queries: Vectors,
         bare.execute("SELECT set_config('hnsw.ef_search', %s, false)", (str(ef_search),))
         by_index.append(_p50(bare, INDEX_SQL.format(items=collection.item_table), queries, {}))
         click.echo(f"ef_search {ef_search:>5}: {by_index[-1]:>6.2f} ms")
-    candidate_ms = statistics.median(ms / ef for ms, ef in zip(by_index, EF_SEARCHES, strict=True))
-    fitted = {"MATCH_MS": match_ms, "FINDING_UNIT_MS": finding_ms, "CANDIDATE_MS": candidate_ms}
-    used = {"MATCH_MS": MATCH_MS, "FINDING_UNIT_MS": FINDING_UNIT_MS, "CANDIDATE_MS": CANDIDATE_MS}
-    for name, value in fitted.items():
-        click.echo(f"{name} = {value:.5f}, in use {used[name]:.5f}")
+    descent_ms, candidate_ms = _fitted(np.ones(len(EF_SEARCHES)), np.array(EF_SEARCHES), times=np.array(by_index))
+    for name, value, used in (
+        ("MATCH_MS", match_ms, MATCH_MS),
+        ("FINDING_UNIT_MS", finding_ms, FINDING_UNIT_MS),
+        ("DESCENT_MS", descent_ms, DESCENT_MS),
+        ("CANDIDATE_MS", candidate_ms, CANDIDATE_MS),
+    ):
+        click.echo(f"{name} = {value:.5f}, in use {used:.5f}")
+
+
+def _fitted(*terms: NDArray[Any], times: NDArray[Any]) -> Sequence[float]:
+    """The factors of the terms; errors are relative, since a millisecond matters where a search takes two."""
+    factors, *_ = np.linalg.lstsq(np.stack(terms, axis=1) / times[:, np.newaxis], np.ones(len(times)), rcond=None)
+    return [float(factor) for factor in factors]
 
 
 def _exact(

@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from psycopg.errors import QueryCanceled
-from sqlalchemy import Engine, Row
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine
 
 from clipgres.errors import BadRequest, Unavailable
 from clipgres.plans.costs import (
@@ -62,7 +61,7 @@ class Matches:
 class Found:
     """The rows, nearest first, and how they were found; see `Plan` for the fields."""
 
-    rows: Sequence[Row[Any]]
+    rows: Sequence[Any]
     method: Method
     matches: Matches
     index: str | None = None
@@ -80,6 +79,9 @@ def find_rows(engine: Engine, wanted: Wanted, estimates: Estimates) -> Found:
     """
     scans = Scans(engine, wanted)
     survey = estimates.survey(wanted.collection.id, scans.survey)
+    if wanted.mode is Mode.INDEX and not survey.has_index(wanted.criterion):
+        estimates.forget(wanted.collection.id)  # it may be finished by now
+        survey = estimates.survey(wanted.collection.id, scans.survey)
     has_index = survey.has_index(wanted.criterion)
     if wanted.mode is Mode.INDEX and not has_index:
         raise no_index(wanted)
@@ -124,7 +126,7 @@ class _Search:
             found = self._index_alone(wanted.max_scan_tuples)
         if len(found.rows) == wanted.limit:
             return found
-        counted = self.scans.count(COUNTED_ROWS)
+        _, counted = self.scans.exact_counted(COUNTED_ROWS)
         matches = Matches(counted, is_exact=counted < COUNTED_ROWS)
         return replace(found, matches=matches, capped=len(found.rows) < min(wanted.limit, counted))
 
@@ -206,12 +208,12 @@ class _Search:
         try:
             exact = self.exact()
         except Unavailable as error:
-            if not (isinstance(error.__cause__, DBAPIError) and isinstance(error.__cause__.orig, QueryCanceled)):
+            if not isinstance(error.__cause__, QueryCanceled):
                 raise
             return replace(found, capped=True)
         return replace(exact, method=Method.INDEX_THEN_EXACT, index=found.index, ef_search=found.ef_search)
 
-    def _found_by_index(self, rows: Sequence[Row[Any]], candidates: int) -> Found:
+    def _found_by_index(self, rows: Sequence[Any], candidates: int) -> Found:
         return Found(
             rows=rows,
             method=Method.INDEX,
@@ -220,7 +222,7 @@ class _Search:
             ef_search=min(candidates, MOST_CANDIDATES),
         )
 
-    def _found_exactly(self, rows: Sequence[Row[Any]], counted: int | None) -> Found:
+    def _found_exactly(self, rows: Sequence[Any], counted: int | None) -> Found:
         method = Method.EXACT_ON_FILTER if self._is_filtered else Method.EXACT
         if counted is None:
             return Found(rows=rows, method=method, matches=Matches(self.matching.rows, is_exact=False))

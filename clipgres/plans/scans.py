@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from pgvector import HalfVector
-from sqlalchemy import Engine, Row, TextClause, text
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Engine, TextClause, text
 from sqlalchemy.engine import Dialect, make_url
 
 from clipgres.collections import Collection
-from clipgres.database import SEARCH_TIMEOUT, autocommit, transaction
+from clipgres.database import SEARCH_TIMEOUT, autocommit, driver_connection
 from clipgres.filters import Condition
 from clipgres.plans.costs import MOST_CANDIDATES
 from clipgres.plans.estimates import Matching, Survey
@@ -94,7 +96,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """The statements of one search; each is one round trip, but that of the index, which needs settings of its own."""
+    """The statements of one search; each is one round trip, with the settings that it needs."""
 
     engine: Engine
     wanted: Wanted
@@ -112,7 +114,7 @@ class Scans:
             "item_index": f"clipgres.{collection.index_name}",
             "caption_index": f"clipgres.{collection.caption_index_name}",
         }
-        return Survey(**self._run(self.wanted.sql(SURVEY_SQL), names)[0]._mapping)
+        return Survey(**self._run(self.wanted.sql(SURVEY_SQL), names)[0]._asdict())
 
     def estimate(self) -> Matching:
         """How many items match by the statistics."""
@@ -124,17 +126,17 @@ class Scans:
         counted: int = self._run(self.wanted.sql(COUNT_SQL, cap=cap), self.parameters)[0][0]
         return counted
 
-    def exact(self) -> Sequence[Row[Any]]:
+    def exact(self) -> Sequence[Any]:
         """The nearest of all that match."""
         return self._run(self.wanted.sql(EXACT_SQL[self.wanted.criterion]), self.parameters)
 
-    def exact_counted(self, cap: int | None) -> tuple[Sequence[Row[Any]], int]:
+    def exact_counted(self, cap: int | None) -> tuple[Sequence[Any], int]:
         """The nearest of all that match, and how many these are; above the cap any so many of them were looked at."""
         template = COUNTED_EXACT_SQL[self.wanted.criterion]
         rows = self._run(self.wanted.sql(template, cap=cap), self.parameters)
         return rows, rows[0].matched if rows else 0
 
-    def by_index(self, candidates: int) -> Sequence[Row[Any]] | None:
+    def by_index(self, candidates: int) -> Sequence[Any] | None:
         """The nearest that match among so many candidates of the index; None: there is no index any more.
 
         Up to `MOST_CANDIDATES` come in order and are read until there are enough; more come in rounds and all are read.
@@ -149,28 +151,38 @@ class Scans:
             "max_scan_tuples": str(wanted.max_scan_tuples),
             "ef_search": str(min(candidates, MOST_CANDIDATES)),
         }
-        with transaction(self.engine) as connection:
-            is_there = connection.exec_driver_sql(driver_sql(INDEX_SETTINGS_SQL), settings).scalar()
-            return connection.exec_driver_sql(driver_sql(statement), self.parameters).all() if is_there else None
+        settled, rows = self._run_together((INDEX_SETTINGS_SQL, settings), (statement, self.parameters))
+        return rows if settled[0].has_index else None
 
     @property
     def _plan_cache_mode(self) -> str:
         """A plan made for any value of a filter can be a bad one for the value at hand, where there is a choice."""
         return "force_custom_plan" if self.wanted.condition.joins else "force_generic_plan"
 
-    def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run a statement by itself, on a connection that has the settings of searches or is given them."""
+    def _run(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """Run a statement, on a connection that has the settings of searches or is given them."""
         timeout_ms, mode = self.wanted.timeout_ms, self._plan_cache_mode
         if mode == "force_generic_plan" and self.engine.get_execution_options().get(SEARCH_TIMEOUT) == timeout_ms:
-            with autocommit(self.engine) as connection:
-                return connection.exec_driver_sql(driver_sql(statement), parameters).all()
+            return self._run_together((statement, parameters))[0]
         settings = {"timeout_ms": str(timeout_ms), "plan_cache_mode": mode}
-        with transaction(self.engine) as connection:
-            connection.exec_driver_sql(driver_sql(SETTINGS_SQL), settings)
-            return connection.exec_driver_sql(driver_sql(statement), parameters).all()
+        return self._run_together((SETTINGS_SQL, settings), (statement, parameters))[1]
+
+    def _run_together(self, *statements: tuple[str, Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
+        """The rows of each statement, in one round trip and one transaction: settings made first hold to the last.
+
+        It is the driver that sends them together, so its rows are what comes.
+        """
+        with autocommit(self.engine) as connection:
+            below = driver_connection(connection)
+            with below.pipeline() if len(statements) > 1 else nullcontext():
+                cursors = [
+                    below.cursor(row_factory=namedtuple_row).execute(driver_sql(sql), parameters)
+                    for sql, parameters in statements
+                ]
+                return [cursor.fetchall() for cursor in cursors]
 
 
 @lru_cache(maxsize=1_000)
-def driver_sql(statement: str) -> str:
+def driver_sql(statement: str) -> bytes:
     """The statement as the driver takes it: making it anew costs as much as the fastest searches take."""
-    return str(text(statement).compile(dialect=DIALECT))
+    return str(text(statement).compile(dialect=DIALECT)).encode()

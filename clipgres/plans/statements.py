@@ -8,22 +8,26 @@ from clipgres.request import Criterion
 
 # What searches run under, for a transaction. Compiling would cost more than any of these statements takes.
 SETTINGS_SQL = """
-    SELECT set_config('statement_timeout', :timeout_ms, true),
-           set_config('jit', 'off', true),
-           set_config('plan_cache_mode', :plan_cache_mode, true)
+    SELECT ARRAY[
+        set_config('statement_timeout', :timeout_ms, true),
+        set_config('jit', 'off', true),
+        set_config('plan_cache_mode', :plan_cache_mode, true)
+    ] AS settings
 """
 
 # With `enable_seqscan` off the ordered scan of the HNSW index is all that is left to the planner. Candidates are sorted
 # outside, so that their order may be relaxed. The answer says whether the index is still there.
 INDEX_SETTINGS_SQL = """
     SELECT (SELECT x.indisvalid FROM pg_index x WHERE x.indexrelid = to_regclass(:index)) AS has_index,
-           set_config('statement_timeout', :timeout_ms, true),
-           set_config('jit', 'off', true),
-           set_config('plan_cache_mode', :plan_cache_mode, true),
-           set_config('enable_seqscan', 'off', true),
-           set_config('hnsw.iterative_scan', 'relaxed_order', true),
-           set_config('hnsw.max_scan_tuples', :max_scan_tuples, true),
-           set_config('hnsw.ef_search', :ef_search, true)
+           ARRAY[
+               set_config('statement_timeout', :timeout_ms, true),
+               set_config('jit', 'off', true),
+               set_config('plan_cache_mode', :plan_cache_mode, true),
+               set_config('enable_seqscan', 'off', true),
+               set_config('hnsw.iterative_scan', 'relaxed_order', true),
+               set_config('hnsw.max_scan_tuples', :max_scan_tuples, true),
+               set_config('hnsw.ef_search', :ef_search, true)
+           ] AS settings
 """
 
 # The least and the greatest namespace are two looks into the index of keys. Row counts are those of the last analysis.

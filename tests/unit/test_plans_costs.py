@@ -17,7 +17,7 @@ from clipgres.plans.costs import (
 
 @pytest.mark.parametrize(
     ("place", "candidates"),
-    [(1, LEAST_CANDIDATES), (20, LEAST_CANDIDATES), (40, 453), (67, 981), (100, MOST_CANDIDATES), (4_000, 8_000)],
+    [(1, LEAST_CANDIDATES), (10, LEAST_CANDIDATES), (20, LEAST_CANDIDATES), (30, 160), (40, 328), (60, 905), (100, MOST_CANDIDATES), (4_000, 8_000)],
 )
 def test_the_deeper_the_rows_stand_the_more_candidates_it_takes(place: int, candidates: int) -> None:
     assert candidates_for(place) == candidates
@@ -36,7 +36,7 @@ def test_what_is_less_than_sure_has_its_price() -> None:
 
 
 def test_rows_that_stand_deep_among_the_candidates_are_not_sure() -> None:
-    for place, is_sure in ((10, True), (20, True), (30, True), (31, False), (100, False)):
+    for place, is_sure in ((10, True), (20, True), (37, True), (38, False), (100, False)):
         assert is_deep_enough(place, LEAST_CANDIDATES) is is_sure
     assert is_deep_enough(60, MOST_CANDIDATES)
     assert not is_deep_enough(200, MOST_CANDIDATES)
