@@ -111,7 +111,10 @@ class Client:
             BadRequest: the pages of that search are no longer kept; search again.
         """
         following = hits.answer.next
-        return self._search({"cursor": following}) if following else None
+        if following is None:
+            return None
+        answer = self._searcher.search(SearchRequest(cursor=following))
+        return Hits(answer, self._searcher.engine, hits.request)
 
     def save(self, name: str, *, replace: bool = False, **fields: Any) -> None:
         """Keep a search under a name; its fields are those of `search`.
@@ -132,7 +135,8 @@ class Client:
         return self._search(saved.load(self._engine, name).model_dump(exclude_defaults=True) | fields)
 
     def _search(self, fields: Mapping[str, Any]) -> Hits:
-        return Hits(self._searcher.search(_request(fields)), self._searcher.engine)
+        request = _request(fields)
+        return Hits(self._searcher.search(request), self._searcher.engine, request)
 
 
 def connect(**settings: Any) -> Client:

@@ -54,8 +54,8 @@ class Ranking:
 def find_fused(engine: Engine, wanted: Wanted, request: SearchRequest, estimates: Estimates) -> Found:
     """Find rows by all the rankings that the request names, in their fused order; equal ones by id.
 
-    `fused` names the rankings that found anything; matches and index are those of the first ranking. A row's distance
-    is that of its picture, or with criterion `text` that of its best caption.
+    `fused` names the rankings that found anything; index and matches are those of the first ranking, unless the others
+    found rows beyond. A row's distance is that of its picture, or with criterion `text` that of its best caption.
 
     Raises:
         BadRequest: keywords without a word to search for, weights that leave no ranking, or as `find_rows`.
@@ -64,7 +64,10 @@ def find_fused(engine: Engine, wanted: Wanted, request: SearchRequest, estimates
     rankings = list(_rankings(engine, wanted, request, estimates))
     if not rankings:
         raise BadRequest("weights: no ranking that is asked for has a weight above 0", "weights")
-    ids = fuse(rankings)[: wanted.limit]
+    ranked, matches = fuse(rankings), rankings[0].found.matches
+    if len(ranked) > matches.count:
+        matches = Matches(len(ranked), is_exact=False)
+    ids = ranked[: wanted.limit]
     with transaction(engine) as connection:
         distances = _distances(connection, wanted, ids)
         there = [id_ for id_ in ids if id_ in distances]
@@ -73,6 +76,7 @@ def find_fused(engine: Engine, wanted: Wanted, request: SearchRequest, estimates
         rankings[0].found,
         rows=rows,
         method=Method.FUSED,
+        matches=matches,
         capped=any(ranking.found.capped for ranking in rankings),
         fused=tuple(ranking.name for ranking in rankings if ranking.ids),
     )

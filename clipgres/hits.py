@@ -35,7 +35,7 @@ class Hits(Sequence[Hit]):
     def __init__(self, answer: Answer, engine: Engine, request: SearchRequest | None = None) -> None:
         self.answer = answer
         self._engine = engine
-        self._request = request
+        self.request = request
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -44,7 +44,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, index: int | slice) -> Hit | Hits:
         """One hit, or a part of them that can be shown the same way."""
         if isinstance(index, slice):
-            return Hits(replace(self.answer, hits=self.answer.hits[index]), self._engine, self._request)
+            return Hits(replace(self.answer, hits=self.answer.hits[index]), self._engine, self.request)
         return self.answer.hits[index]
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class Hits(Sequence[Hit]):
 
     @property
     def hidden(self) -> int:
-        """How many were found, but below `min_score`."""
+        """How many were found, but below `min_score` or `min_percentile`."""
         return self.answer.hidden
 
     def to_frame(self) -> DataFrame:
@@ -99,7 +99,7 @@ class Hits(Sequence[Hit]):
 
     def _asked(self) -> Asked | None:
         """What was asked for; of several pictures the first."""
-        request = self._request
+        request = self.request
         if request is None:
             return None
         words = [request.text, request.image_url, *(f"like {key}" for key in request.like)]

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from clipgres.errors import BadRequest
-from clipgres.filters.values import is_storable
+from clipgres.filters.values import is_searchable, is_storable
 
 # More than a model ever reads: what is longer is cut, and the answer says so.
 MAX_TEXT_CHARS = 200_000
@@ -40,6 +40,12 @@ def _storable(value: str) -> str:
 Storable = AfterValidator(_storable)
 
 
+def _searchable(value: str) -> str:
+    if not is_searchable(value):
+        raise ValueError("it has more than 20 minus signs in a row")
+    return value
+
+
 def _number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("it should be a number, not true or false")
@@ -50,7 +56,7 @@ Number = BeforeValidator(_number)
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), Storable]
 Url = Annotated[str, Field(max_length=MAX_URL_CHARS), Storable]
 Name = Annotated[str, Field(max_length=NAME_MAX_CHARS), Storable]
-Keywords = Annotated[str, Field(min_length=1, max_length=1_000), Storable]
+Keywords = Annotated[str, Field(min_length=1, max_length=1_000), Storable, AfterValidator(_searchable)]
 Cursor = Annotated[str, Field(min_length=1, max_length=2_000), Storable]
 Finite = Annotated[float, Field(allow_inf_nan=False), Number]
 Key = Annotated[str, Field(min_length=1, max_length=KEY_MAX_CHARS), Storable]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from clipgres.answer import Hit
 from clipgres.background import Background
@@ -37,14 +37,14 @@ class Shown:
 
 def read_rows(
     connection: Connection, collection: Collection, ids: Sequence[int], distances: Sequence[float]
-) -> list[Row[Any]]:
+) -> list[Any]:
     """The rows of these items with their distances, in the order of `ids`, without those that are deleted by now."""
     statement = text(READ_SQL.format(items=collection.item_table))
     rows = connection.execute(statement, {"ids": list(ids), "distances": list(distances)})
     return sorted(rows, key=lambda row: row.place)  # a fused order is not that of distances
 
 
-def show(rows: Sequence[Row[Any]], request: SearchRequest, background: Background | None, query: Vector) -> Shown:
+def show(rows: Sequence[Any], request: SearchRequest, background: Background | None, query: Vector) -> Shown:
     """The hits of rows, less those below `min_score` or `min_percentile`; the latter needs a background."""
     scores = [max(-1.0, min(1.0, 1.0 - row.distance)) for row in rows]
     percentiles = background.percentiles(query, scores) if background and rows else repeat(None)
@@ -58,7 +58,7 @@ def show(rows: Sequence[Row[Any]], request: SearchRequest, background: Backgroun
     return Shown(hits, hidden=len(rows) - len(hits), ends_hidden=not is_shown)
 
 
-def _hit(row: Row[Any], score: float, percentile: float | None) -> Hit:
+def _hit(row: Any, score: float, percentile: float | None) -> Hit:
     captions = row.captions or []
     return Hit(
         key=row.key,

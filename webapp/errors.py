@@ -57,7 +57,8 @@ SUBJECTS = {
     "criterion": "what to compare with",
     "keywords": "caption words to rank by",
     "filter": "the filter",
-    "cursor": "the next page",
+    "cursor": "this page",
+    "weights": "how much each part counts",
 }
 RETRY_AFTER_S = "5"
 
@@ -83,7 +84,9 @@ class Problem:
     def told(self) -> str:
         """The detail for people, who know no field by its name in the API."""
         name, _, rest = self.detail.partition(": ")
-        return f"{SUBJECTS[name]}: {rest}" if name == self.field and name in SUBJECTS else self.detail
+        if name not in SUBJECTS or self.field not in (None, name):
+            return self.detail
+        return f"{SUBJECTS[name]}: {rest.removesuffix(': search again')}"
 
     @property
     def headline(self) -> str:

@@ -118,7 +118,7 @@ def from_page(
         "namespace": values.get("namespace"),
         "top_k": _top_k(values.get("k", "")),
         "min_score": _percent(values, "min", "similarity at least", divisor=100),
-        "min_percentile": _percent(values, "standing", "stands above"),
+        "min_percentile": _percent(values, "standing", "better match than"),
         "mode": values.get("mode"),
         "cursor": values.get("after"),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -16,12 +15,13 @@ from clipgres import collections
 from clipgres.cli.output import note, print_json, stderr, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
-from clipgres.errors import BadRequest, NotFound, NotPermitted
+from clipgres.errors import NotFound, NotPermitted
 from clipgres.optional import optional
 from clipgres.recall.measuring import EF_SEARCH, Line, Measure, Report, Score, measure
 from clipgres.recall.plot import plot_history, plot_report
 from clipgres.recall.queries import Query
 from clipgres.recall.samples import Sample, history, keep
+from clipgres.strict_json import parse_json
 from clipgres.wording import count
 
 BAR_CELLS = 20
@@ -92,10 +92,7 @@ def recall(tools: Tools, /, *, collection: str, past: bool, plot: Path | None, a
 def _wanted(*, k: int, queries: int, ef: Sequence[int], where: str | None) -> Measure:
     if min(ef) < k:
         raise click.UsageError(f"--ef {min(ef)} is less than -k {k}: the index then has no {k} rows to give")
-    try:
-        condition = None if where is None else json.loads(where)
-    except ValueError as error:
-        raise BadRequest(f"--where is not JSON: {error}", "filter") from error
+    condition = None if where is None else parse_json(where, "--where", "filter")
     return Measure(k=k, queries=queries, ef_search=ef, filter=condition)
 
 

@@ -129,7 +129,7 @@ def search(
         saved.save(tools.engine, save_as, request, replace=replace)
         note(f"Saved: `clipgres search --saved {save_as}` asks it again.")
     if plot:
-        Hits(answer, tools.engine).plot(title=words).savefig(plot)
+        Hits(answer, tools.engine, request).plot().savefig(plot)
         note(f"Wrote {plot}")
     if as_json:
         print_json(answer.to_dict())

@@ -21,6 +21,7 @@ from clipgres.filters.paths import Segment, json_path, metadata_path, quoted
 from clipgres.filters.values import (
     Kind,
     column_value,
+    is_searchable,
     nearest,
     ordered_value,
     plain_text,
@@ -186,8 +187,12 @@ class _Compiler:
         where = f"caption: {operator}"
         if operator == "$exists":
             return _exists(CAPTION_EXISTS.format(also=""), operand, where)
-        test = CAPTION_MATCHES if operator == "$match" else CAPTION_CONTAINS
-        return CAPTION_EXISTS.format(also=test.format(value=self._bind(plain_text(operand, where))))
+        value, test = plain_text(operand, where), CAPTION_CONTAINS
+        if operator == "$match":
+            test = CAPTION_MATCHES
+            if not is_searchable(value):
+                refuse(f"{where}: more than 20 minus signs in a row")
+        return CAPTION_EXISTS.format(also=test.format(value=self._bind(value)))
 
     def _bind(self, value: object) -> str:
         name = f"filter_{len(self.parameters)}"

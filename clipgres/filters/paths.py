@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clipgres.filters.values import like_one_of, refuse
+from clipgres.filters.values import like_one_of, plain_text, refuse
 
 PREFIX = "metadata."
 MAX_SEGMENTS = 16
@@ -76,9 +76,10 @@ def _segment(name: str, match: re.Match[str]) -> Segment:
     if inside is None:
         return Segment(match.group(2))
     try:
-        return Segment(json.loads(f'"{inside}"', strict=False), is_quoted=True)
+        key = json.loads(f'"{inside}"', strict=False)
     except ValueError:
         refuse(f'"{name[:60]}": what is quoted is written as in JSON: \\" for a quote, \\\\ for a backslash')
+    return Segment(plain_text(key, f'"{name[:60]}"'), is_quoted=True)
 
 
 def json_path(segments: Sequence[Segment], test: str) -> str:

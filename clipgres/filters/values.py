@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -13,6 +14,8 @@ from typing import NoReturn
 from clipgres.errors import BadRequest
 
 MAX_CHARS = 10_000
+# PostgreSQL's parser of words holds 32 signs that wait for the word they belong to.
+MINUS_SIGNS = re.compile(r'(?:-[^\w"-]*){21}')
 
 
 class Kind(Enum):
@@ -74,6 +77,11 @@ def is_storable(value: str) -> bool:
     return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
+def is_searchable(words: str) -> bool:
+    """Whether PostgreSQL can read the text as words to search for: it takes no long row of minus signs."""
+    return not MINUS_SIGNS.search(words)
+
+
 def moment(value: object, where: str) -> datetime:
     """A moment; one that names no zone is in UTC."""
     try:
@@ -98,7 +106,10 @@ def like_one_of(name: str, names: tuple[str, ...]) -> str | None:
 
 def shown(value: object) -> str:
     """The value as JSON, cut to fit a line."""
-    whole = json.dumps(value, default=repr)
+    try:
+        whole = json.dumps(value, default=repr)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists within lists
+        return "what is too large to show"
     return whole if len(whole) <= 60 else f"{whole[:57]}..."
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from clipgres import collections
 from clipgres.answer import Answer, Plan
@@ -104,9 +104,9 @@ class Pages:
 
     def _rows(
         self, connection: Connection, collection: Collection, cursor: Cursor, kept: Kept, limit: int
-    ) -> tuple[Sequence[Row[Any]], int]:
+    ) -> tuple[Sequence[Any], int]:
         """The next rows that are still there, up to `limit`, and the place in the ranking that follows them."""
-        rows: list[Row[Any]] = []
+        rows: list[Any] = []
         place, count = cursor.place, limit
         while len(rows) < limit and place < kept.ranked:
             ids, distances = self.store.ranked_rows(cursor.search, cursor.rows_at, place, count)
@@ -120,6 +120,7 @@ class Pages:
     def _rank(self, search: str, request: SearchRequest) -> int:
         """Make the ranking of a search and keep it; returns where its rows stand."""
         kept, first = self.store.first_page(search)
+        read = time.monotonic()
         _check(request, kept)
         asked = _request_of(kept)
         with autocommit(self.engine) as connection:
@@ -130,6 +131,8 @@ class Pages:
             vector = self.queries.of(asked, collection).vector
         query = QueryVector(vector=vector, left_out=first.left_out.tolist(), text_was_cut=kept.text_was_cut)
         wanted = wanted_of(asked, query, collection, compile_filter(asked.filter), self.settings)
+        age_ms = first.age_ms + int((time.monotonic() - read) * 1000)  # to make the vector may have taken a while
+        first = replace(first, age_ms=age_ms)
         ranking = rank(self.engine, wanted, asked, first, self.estimates, kept.matched)
         kept = replace(kept, ranked=len(ranking.rows), is_cut=ranking.is_cut, index=ranking.index)
         return self.store.keep_ranking(search, kept, vector.astype(np.float16).tobytes(), ranking.rows.tobytes())
@@ -142,7 +145,7 @@ def _may_follow(request: SearchRequest, wanted: Wanted, found: Found, shown: Sho
 
 def _ends(request: SearchRequest, shown: Shown) -> bool:
     """Whether all that would follow is below what the request sets as least; a fused order is not one of scores."""
-    return not shown.hits if is_fused(request) else shown.ends_hidden
+    return shown.ends_hidden and not is_fused(request)
 
 
 def _is_remade(request: SearchRequest) -> bool:

@@ -165,12 +165,13 @@ class PageStore:
             Unavailable: Redis is away.
         """
         with _available(), self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.getrange(_ranking_key(name), PLACE_DIGITS, rows_at - 1)
+            pipeline.getrange(_ranking_key(name), 0, rows_at - 1)
             pipeline.pexpire(_ranking_key(name), KEPT_MS)
             head, _ = pipeline.execute()
-        if not head:
+        # A Redis that is short of memory may have dropped a ranking, of which another was made since.
+        if not head or int(head[:PLACE_DIGITS]) != rows_at:
             raise gone()
-        line, _, vector = head.partition(b"\n")
+        line, _, vector = head[PLACE_DIGITS:].partition(b"\n")
         return Kept(**json.loads(line)), vector
 
     def ranked_rows(self, name: str, rows_at: int, place: int, count: int) -> tuple[list[int], list[float]]:

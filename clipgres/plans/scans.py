@@ -20,7 +20,6 @@ from clipgres.filters import Condition
 from clipgres.plans.costs import MOST_CANDIDATES
 from clipgres.plans.estimates import Matching, Survey
 from clipgres.plans.statements import (
-    COUNT_SQL,
     COUNTED_EXACT_SQL,
     ESTIMATE_SQL,
     EXACT_SQL,
@@ -120,11 +119,6 @@ class Scans:
         """How many items match by the statistics."""
         plan = self._run(self.wanted.sql(ESTIMATE_SQL), self.parameters)[0][0][0]["Plan"]
         return Matching(rows=int(plan["Plan Rows"]), finding=float(plan["Total Cost"]))
-
-    def count(self, cap: int) -> int:
-        """How many items match, counted up to a cap."""
-        counted: int = self._run(self.wanted.sql(COUNT_SQL, cap=cap), self.parameters)[0][0]
-        return counted
 
     def exact(self) -> Sequence[Any]:
         """The nearest of all that match."""

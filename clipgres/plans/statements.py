@@ -49,7 +49,6 @@ MATCHING_SQL = """
     LEFT JOIN clipgres.image im ON im.id = i.image_id
     WHERE i.namespace = :namespace AND i.id <> ALL (CAST(:left_out AS bigint[])) AND {condition}
 """
-COUNT_SQL = f"SELECT count(*) FROM ({MATCHING_SQL} LIMIT {{cap}}) capped"  # noqa: S608 - both parts are ours
 ESTIMATE_SQL = f"EXPLAIN (FORMAT JSON) {MATCHING_SQL}"
 
 # The nearest candidates, filter or no filter; then those of them that match, read only as far as they are wanted. The

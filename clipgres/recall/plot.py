@@ -51,6 +51,8 @@ def plot_history(samples: Sequence[Sample], name: str) -> Figure:
             [one.measured_at for one in ours], [one.recall for one in ours], marker="o", label=f"ef_search {ef_search}"
         )
     _finish(axis, "measured at", min(sample.recall for sample in samples))
+    if len(moments := {sample.measured_at for sample in samples}) == 1:
+        axis.set_xticks(list(moments), [f"{moment:%Y-%m-%d %H:%M}" for moment in moments])  # else it spans years
     figure.autofmt_xdate()
     return figure
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from sqlalchemy import Engine
 
 from clipgres.cli import main
 from clipgres.cli.tools import Tools
+from clipgres.hits_plot import CELL_INCHES
 from clipgres.settings import Settings
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
@@ -86,6 +88,12 @@ def test_the_next_page_is_one_command_away(terminal: Terminal) -> None:
     second = terminal.keys(*command[1:])
     assert len(second) == 2 and not set(second) & {line.split()[3] for line in first.stdout.splitlines()[1:]}
     assert "Next page" not in terminal.run("search", "green").stderr
+
+
+def test_a_grid_begins_with_the_query(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.out("search", "green", "-k", "2", "--plot", str(tmp_path / "two.png"))
+    with Image.open(tmp_path / "two.png") as grid:
+        assert grid.width > 2.5 * CELL_INCHES * 100  # three cells
 
 
 def test_how_far_hits_stand_out_has_a_column(terminal: Terminal, engine: Engine) -> None:

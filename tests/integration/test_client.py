@@ -182,7 +182,8 @@ def test_hits_become_a_frame(client: Client) -> None:
 def test_hits_become_a_grid(client: Client) -> None:
     hits = client.search(image=picture("red"))
     figure = hits.plot(columns=2, title="red $things$")
-    drawn = [axis for axis in figure.axes if axis.get_title()]
+    asked, *drawn = (axis for axis in figure.axes if axis.get_title())
+    assert (asked.get_title(), bool(asked.images)) == ("query", True)
     assert [bool(axis.images) for axis in drawn] == [hit.has_thumbnail for hit in hits]
     assert drawn[0].get_title().startswith("100 %\n<b>a $very$ red</b>")
     stream = BytesIO()
@@ -211,6 +212,12 @@ def test_the_query_stands_beside_the_hits(
     shown = [axis.get_title().split("\n")[0] for axis in others if axis.get_title()]
     assert shown == [f"{hit.percent} %" for hit in answer.hits]
     assert not Hits(answer, engine, SearchRequest(cursor="next")).plot().axes[0].get_title().startswith("query")
+
+
+def test_a_further_page_shows_the_query_too(paging: Client) -> None:
+    second = paging.next_page(paging.search("red", top_k=1))
+    assert second is not None
+    assert [part.get_text() for part in second.plot().axes[0].texts] == ["red"]
 
 
 def test_a_percentile_is_said_where_there_is_one(client: Client, engine: Engine) -> None:

@@ -83,6 +83,7 @@ FOUND: list[tuple[dict[str, Any], str]] = [
     ({"caption": {"$match": "dog -cat"}}, "01"),
     ({"caption": {"$match": '"two dogs"'}}, "0"),
     ({"caption": {"$match": "beach OR cat"}}, "012"),
+    ({"caption": {"$match": "the OR cat OR " + "-" * 20 + "dog"}}, "012"),
     ({"caption": {"$not": {"$match": "dog"}}}, "234"),
     ({"caption": {"$contains": "Dog"}}, "01"),
     ({"caption": {"$contains": "100%"}}, "1"),

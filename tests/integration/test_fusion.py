@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pgvector import HalfVector
+from redis import Redis
 from sqlalchemy import Engine, text
 
 from clipgres.answer import Answer
@@ -17,8 +18,18 @@ from clipgres.database import transaction
 from clipgres.errors import BadRequest
 from clipgres.fusion import Ranking, fuse
 from clipgres.plans import Found, Matches, Method
-from tests.asking import ask, keys
-from tests.vectors import Array, clustered, make_collection, make_indexed, put, put_caption, put_images
+from tests.asking import all_pages, ask, keys, make_searcher, request_for
+from tests.vectors import (
+    Array,
+    clustered,
+    fill,
+    fill_captions,
+    make_collection,
+    make_indexed,
+    put,
+    put_caption,
+    put_images,
+)
 
 DIMENSION = 16
 CAPTION_VECTOR_SQL = """
@@ -215,6 +226,21 @@ def test_a_caption_that_has_no_vector_yet_is_found_by_its_words_and_scores_nothi
         put_caption(connection, image, "a dog")
     answer = ask(engine, collection, [1, 0, 0, 0], criterion="text", keywords="dog")
     assert (keys(answer), scores(answer), tuple(answer.plan.fused)) == (["new"], [0.0], ("keywords",))
+
+
+def test_pages_go_on_to_captions_that_have_no_vector_yet(engine: Engine, redis_url: str) -> None:
+    collection, vectors = make_collection(engine, DIMENSION), clustered(15, DIMENSION)
+    fill(engine, collection, vectors, with_images=True)
+    fill_captions(engine, collection, [[vector] for vector in vectors[:10]])
+    images_sql = text(f"SELECT image_id FROM {collection.item_table} ORDER BY id OFFSET 10")
+    with transaction(engine) as connection:
+        for image in connection.execute(images_sql).scalars().all():
+            put_caption(connection, image, "a zebra")
+    with Redis.from_url(redis_url) as redis:
+        request = request_for(vectors[0], criterion="text", keywords="zebra", top_k=10)
+        pages = list(all_pages(make_searcher(engine, redis), request))
+    assert [len(page.hits) for page in pages] == [10, 5]
+    assert (pages[0].plan.matched, pages[0].plan.matched_is_exact) == (15, False)
 
 
 def test_words_that_very_many_captions_hold_are_said_to_be_capped(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,13 +15,24 @@ from clipgres import collections
 from clipgres.answer import Answer
 from clipgres.collections import Collection
 from clipgres.database import transaction
+from clipgres.encoder import Vectors
 from clipgres.errors import BadRequest, ClipgresError, Unavailable
 from clipgres.request import SearchRequest, parse_request
 from clipgres.search import Searcher
 from tests.asking import DIMENSION, all_pages, keys, make_searcher, next_page, request_for
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
-from tests.vectors import Array, clustered, fill, fill_captions, make_collection, make_indexed, nearest, put
+from tests.vectors import (
+    Array,
+    clustered,
+    fill,
+    fill_captions,
+    make_collection,
+    make_indexed,
+    nearest,
+    put,
+    put_caption,
+)
 from tests.web import picture, png
 
 GONE = "the pages of this search are gone after 15 minutes: search again"
@@ -234,6 +245,23 @@ def test_a_fused_ranking_is_paged(engine: Engine, searcher: Searcher) -> None:
     assert {tuple(page.plan.fused) for page in pages} == {("pictures", "captions")}
 
 
+def test_a_page_of_a_fused_ranking_that_is_all_hidden_is_not_the_last(engine: Engine, searcher: Searcher) -> None:
+    collection, vectors = make_collection(engine, DIMENSION), clustered(30, DIMENSION)
+    fill(engine, collection, vectors, with_images=True)
+    order = nearest(vectors, vectors[7], 30)
+    image_sql = text(f"SELECT image_id FROM {collection.item_table} WHERE key = :key")
+    with transaction(engine) as connection:
+        for key in order[-2:]:
+            put_caption(connection, connection.execute(image_sql, {"key": key}).scalar_one(), "a zebra")
+    fields = {"keywords": "zebra", "weights": {"keywords": 10}, "top_k": 1}
+    every = [hit for page in all_pages(searcher, request_for(vectors[7], **fields)) for hit in page.hits]
+    assert {hit.key for hit in every[:2]} == set(order[-2:])
+    least = max(hit.score for hit in every[:2]) + 0.01
+    pages = list(all_pages(searcher, request_for(vectors[7], **fields, min_score=least)))
+    assert shown(pages) == [hit.key for hit in every if hit.score >= least]
+    assert sum(page.hidden for page in pages) == 30 - len(shown(pages)) and not pages[0].hits
+
+
 @pytest.fixture
 def coloured(engine: Engine) -> FakeEncoder:
     """Nine pictures in colours, and the encoder that knows them."""
@@ -256,6 +284,27 @@ def test_what_is_kept_of_a_search_for_a_text_is_small(engine: Engine, redis: Red
     [name] = redis.keys("clipgres:pages:search:*")
     assert redis.strlen(name) < 500 and 0 < redis.ttl(name) <= 900
     assert len(shown(list(all_pages(searcher, parse_request({"cursor": first.next}))))) == 6
+
+
+class SlowEncoder(FakeEncoder):
+    """One that takes its time for a text."""
+
+    def text(self, texts: Sequence[str]) -> Vectors:
+        time.sleep(0.1)
+        return super().text(texts)
+
+
+def test_what_is_added_is_on_no_page_however_long_the_model_takes(
+    engine: Engine, redis: Redis, coloured: FakeEncoder
+) -> None:
+    first = make_searcher(engine, redis, FixedEncoders(coloured)).search(parse_request({"text": "red", "top_k": 3}))
+    time.sleep(0.02)  # as above
+    with transaction(engine) as connection:
+        put(connection, collections.find(connection, "default"), "new", coloured.text(["red"])[0].tolist())
+        connection.execute(text("DELETE FROM clipgres.query_embedding"))
+    searcher = make_searcher(engine, redis, FixedEncoders(SlowEncoder()))
+    later = shown(list(all_pages(searcher, parse_request({"cursor": first.next}))))
+    assert len(later) == 6 and "new" not in later
 
 
 def test_a_long_text_is_not_kept(engine: Engine, redis: Redis, coloured: FakeEncoder) -> None:
@@ -321,6 +370,18 @@ def test_pages_that_are_gone_say_so(redis: Redis, searcher: Searcher, filled: tu
         redis.delete(*redis.keys(f"clipgres:pages:{kind}:*"))
         error = refusal(searcher, page.next)
         assert isinstance(error, BadRequest) and GONE in str(error) and error.field == "cursor"
+
+
+def test_a_cursor_into_a_ranking_that_was_made_anew_is_refused(
+    engine: Engine, redis: Redis, searcher: Searcher, filled: tuple[Collection, Array]
+) -> None:
+    collection, vectors = filled
+    first = searcher.search(request_for(vectors[0]))
+    second = next_page(searcher, first)
+    redis.delete(*redis.keys("clipgres:pages:ranking:*"))
+    delete(engine, collection, nearest(vectors, vectors[0], 200)[60:])
+    assert next_page(searcher, first).hits == second.hits
+    assert GONE in str(refusal(searcher, second.next))
 
 
 def test_pages_end_with_what_redis_had(redis: Redis, searcher: Searcher, filled: tuple[Collection, Array]) -> None:

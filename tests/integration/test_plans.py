@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from clipgres.collections import Collection
 from clipgres.database import autocommit, search_engine, transaction
 from clipgres.errors import BadRequest, Unavailable
 from clipgres.filters import compile_filter
-from clipgres.plans import Wanted
+from clipgres.plans import Estimates, Wanted, find_rows
 from clipgres.plans.scans import Scans
 from clipgres.plans.statements import COUNTED_EXACT_SQL, EXACT_SQL, INDEX_SETTINGS_SQL, INDEX_SQL
 from clipgres.query import QueryVector
@@ -120,6 +121,26 @@ def test_wide_filters_use_the_index_and_what_it_misses_is_found_exactly(engine: 
     answer = ask(engine, collection, query, settings=short)
     assert (answer.plan.method, answer.plan.capped) == ("index", True)
     assert answer.plan.found < 20
+
+
+def test_items_without_captions_are_no_matches_of_a_search_in_captions(
+    engine: Engine, indexed: tuple[Collection, Array]
+) -> None:
+    collection, vectors = indexed
+    fill_captions(engine, collection, [[vector] for vector in vectors[:5]])
+    build_caption_index(engine, collection)
+    for mode in ("auto", "exact", "index"):
+        plan = ask(engine, collection, vectors[0], criterion="text", mode=mode).plan
+        assert (plan.found, plan.matched, plan.matched_is_exact, plan.capped) == (5, 5, True, False)
+
+
+def test_an_index_is_used_as_soon_as_it_is_asked_for(engine: Engine) -> None:
+    collection, vectors = make_collection(engine, DIMENSION), clustered(100, DIMENSION)
+    fill(engine, collection, vectors)
+    wanted, estimates = wanted_by(collection, {}), Estimates()
+    assert find_rows(engine, wanted, estimates).method == "exact"
+    build_index(engine, collection)
+    assert find_rows(engine, replace(wanted, mode=Mode.INDEX), estimates).method == "index"
 
 
 def test_a_search_that_takes_too_long_is_ended(engine: Engine) -> None:

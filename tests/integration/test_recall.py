@@ -223,6 +223,8 @@ def test_a_login_that_may_not_write_measures_all_the_same(
         (["--ef", "5"], 2, "--ef 5 is less than -k 10"),
         (["-k", "0"], 2, "0 is not in the range"),
         (["--where", "{"], 1, "--where is not JSON"),
+        (["--where", '{"a": NaN}'], 1, "--where is not JSON"),
+        (["--where", "[" * 100_000], 1, "--where is JSON of more than 100 levels"),
         (["--where", "[1]"], 1, "filter"),
         (["--collection", "pets"], 1, 'no collection "pets"'),
     ],

@@ -20,6 +20,14 @@ def nested(levels: int) -> dict[str, Any]:
     return {"width": 1} if levels == 1 else {"$not": nested(levels - 1)}
 
 
+def nested_list(levels: int) -> list[Any]:
+    """An empty list within so many others."""
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
 def test_no_filter_is_true() -> None:
     assert compile_filter({}) == Condition()
 
@@ -142,6 +150,12 @@ def test_a_name_like_a_columns_may_be_metadata_when_it_says_so() -> None:
         ({".".join("a" * 17): 5}, r"at most 16 parts"),
         ({"a.1.2.3.4": 5}, r"of which 3 are numbers"),
         ({"host": "a\0b"}, r"NUL"),
+        ({r'x."a\u0000b"': 1}, r"NUL"),
+        ({r'"a\ud800"': 1}, r"surrogate"),
+        ({"caption": {"$match": "-" * 21}}, r"caption: \$match: more than 20 minus signs in a row"),
+        ({"caption": {"$not": {"$match": "a " + "- (" * 21 + "b"}}}, r"more than 20 minus signs in a row"),
+        ({"width": 10**5_000}, r"takes a number, not what is too large to show"),
+        ({"width": nested_list(10_000)}, r"takes a number, not what is too large to show"),
         ({"ho\0st": "a"}, r"NUL"),
         ({"host": "a\ud800"}, r"surrogate"),
         ({"host": "a" * 10_001}, r"more than 10,000 characters"),
@@ -159,6 +173,7 @@ def test_what_is_refused_and_how(given: dict[Any, Any], said: str) -> None:
 
 def test_what_is_just_within_the_bounds_compiles() -> None:
     compile_filter(nested(8))
+    compile_filter({"caption": {"$match": "-" * 20 + "dog" + " -cat" * 100}})
     compile_filter({"$or": [{"width": n} for n in range(MAX_CONDITIONS)]})
     compile_filter({"tag": {"$in": ["a"] * MAX_LIST}})
 

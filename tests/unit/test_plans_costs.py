@@ -17,7 +17,16 @@ from clipgres.plans.costs import (
 
 @pytest.mark.parametrize(
     ("place", "candidates"),
-    [(1, LEAST_CANDIDATES), (10, LEAST_CANDIDATES), (20, LEAST_CANDIDATES), (30, 160), (40, 328), (60, 905), (100, MOST_CANDIDATES), (4_000, 8_000)],
+    [
+        (1, LEAST_CANDIDATES),
+        (10, LEAST_CANDIDATES),
+        (20, LEAST_CANDIDATES),
+        (30, 160),
+        (40, 328),
+        (60, 905),
+        (100, MOST_CANDIDATES),
+        (4_000, 8_000),
+    ],
 )
 def test_the_deeper_the_rows_stand_the_more_candidates_it_takes(place: int, candidates: int) -> None:
     assert candidates_for(place) == candidates

@@ -59,6 +59,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"keywords": "dog"}, None, "keywords only help to rank: add something to look for"),
         ({"text": "a", "keywords": ""}, "keywords", "at least 1 character"),
         ({"text": "a", "keywords": "\0"}, "keywords", "NUL"),
+        ({"text": "a", "keywords": "dog " + "- " * 21}, "keywords", "more than 20 minus signs in a row"),
         ({"text": "a", "keywords": "a" * 1_001}, "keywords", "at most 1000 characters"),
         ({"text": "a", "filter": []}, "filter", "it should be an object"),
         ({"text": "a", "namespace": "\0"}, "namespace", "NUL"),
