@@ -1,7 +1,8 @@
 """What a reader may not do, whose ground is the database itself: held there, and looked at by `clipgres doctor`.
 
-PostgreSQL gives everyone temporary tables and large objects. Neither the loss of these rights nor grants on a database
-are in a dump, so they are seen to at each migration.
+PostgreSQL gives everyone temporary tables, large objects, advisory locks and messages in the write-ahead log. Rights on
+a database are in no plain dump, and those on functions of the server are restored by superusers alone: so all of them
+are seen to at each migration.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege
 
 READER: LiteralString = "clipgres_reader"
+# They must be there when the rights are taken from everyone: a group that comes later would lack them.
+PARTS: tuple[LiteralString, ...] = ("clipgres_worker", "clipgres_web")
 
 # Kind defaults, which a session may change: rows in order and as many as asked for, and an end to what takes long.
 READER_DEFAULTS = {
@@ -45,6 +48,11 @@ EXCESS_SQL: LiteralString = f"""
         WHERE (r.rolcanlogin OR r.rolname IN ('clipgres_owner', 'clipgres_worker', 'clipgres_web'))
           AND NOT r.rolsuper AND r.oid NOT IN (SELECT oid FROM reader)
     ),
+    functions (what, named) AS (
+        VALUES ('write large objects', '^(lo_|loread|lowrite)'),
+               ('hold the locks that workers and migrations take turns by', '^pg_(try_)?advisory_(xact_)?lock'),
+               ('write to the log that replicas and archives copy', '^pg_logical_emit_message$')
+    ),
     excess (what, privilege, object) AS (
         SELECT 'make temporary tables', 'TEMP', format('DATABASE %I', current_database())
         WHERE has_database_privilege('public', current_database(), 'TEMP')
@@ -54,15 +62,15 @@ EXCESS_SQL: LiteralString = f"""
         WHERE has_schema_privilege('public', 'public', 'CREATE')
            OR EXISTS (SELECT FROM reader r WHERE has_schema_privilege(r.oid, 'public', 'CREATE'))
         UNION ALL
-        SELECT 'write large objects', 'EXECUTE',
-               'FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.oid)
-        FROM pg_proc p
-        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(lo_|loread|lowrite)'
+        SELECT f.what, 'EXECUTE', 'FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.oid)
+        FROM functions f
+        JOIN pg_proc p ON p.proname ~ f.named
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace
           AND (
               has_function_privilege('public', p.oid, 'EXECUTE')
               OR EXISTS (SELECT FROM reader r WHERE has_function_privilege(r.oid, p.oid, 'EXECUTE'))
           )
-        HAVING count(*) > 0
+        GROUP BY f.what
     )
     SELECT 'readers may ' || what,
            format('GRANT %1$s ON %2$s TO %3$s; ', privilege, object, other.names)
@@ -111,8 +119,9 @@ def withhold(connection: psycopg.Connection[Any]) -> None:
 
 
 def provide_for_readers(superuser: psycopg.Connection[Any], owner: LiteralString) -> None:
-    """As a superuser, make the group of readers for `owner` to grant, and do for readers what the owner cannot."""
-    if superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is None:
-        superuser.execute(f"SET ROLE {owner}; CREATE ROLE {READER}; RESET ROLE")
+    """As a superuser, make the groups for `owner` to grant, and do for readers what the owner cannot."""
+    for group in (READER, *PARTS):
+        if superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [group]).fetchone() is None:
+            superuser.execute(f"SET ROLE {owner}; CREATE ROLE {group}; RESET ROLE")
     superuser.execute(f"GRANT pg_signal_backend, pg_read_all_stats TO {owner}")
     withhold(superuser)

@@ -7,12 +7,16 @@ them until the vector is there. So a worker that was away for a moment, or anoth
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
+from typing import Any
 
+import psycopg
+from psycopg import Notify
 from sqlalchemy import Connection, Engine, text
 
 from clipgres.collections import find_by_id
@@ -27,6 +31,8 @@ from worker.outage import Outage
 log = logging.getLogger(__name__)
 
 STOP_CHECK_S = 0.5
+# How long it goes on reading what comes in before it answers.
+READ_S = 1.0
 RETRY_AFTER_S = 1.0
 BATCH_TEXTS = 64
 
@@ -138,15 +144,26 @@ def _refuse(connection: Connection, model: str, refused: str, found: TextVector 
 
 
 def _heard(connection: Connection, stopping: Event) -> Iterator[list[Wish]]:
-    """The wishes as they come, those together that came together; an empty list every moment that nobody asks."""
+    """The wishes as they come, those together that came together; an empty list every moment that nobody asks.
+
+    A session waits for one text at a time: of those that it sent the last counts, so that none keeps others waiting.
+    """
     below = driver_connection(connection)
     while not stopping.is_set():
-        payloads = [notice.payload for notice in below.notifies(timeout=STOP_CHECK_S, stop_after=1)]
-        yield [wish for wish in map(parse_wish, payloads) if wish]
+        latest = {notice.pid: notice.payload for notice in _notices(below)}
+        yield [wish for wish in map(parse_wish, latest.values()) if wish]
+
+
+def _notices(below: psycopg.Connection[Any]) -> Iterator[Notify]:
+    """All that has come; waits a moment where nothing has."""
+    timeout, ends = STOP_CHECK_S, time.monotonic() + READ_S
+    while time.monotonic() < ends and (notices := list(below.notifies(timeout=timeout, stop_after=1))):
+        yield from notices
+        timeout = 0
 
 
 def parse_wish(payload: str) -> Wish | None:
     """A notification's wish; None for what anyone else may have sent on our channel."""
     collection_id, _, wanted = payload.partition(" ")
     is_id = collection_id.isascii() and collection_id.isdigit() and len(collection_id) < 10
-    return Wish(int(collection_id), wanted) if is_id and wanted else None
+    return Wish(int(collection_id), wanted) if is_id and wanted.strip() else None

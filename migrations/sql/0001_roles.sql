@@ -6,11 +6,13 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['clipgres_owner', 'clipgres_worker', 'clipgres_web', 'clipgres_reader'] LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
-        EXCEPTION
-            WHEN duplicate_object OR unique_violation THEN NULL;  -- another database of this server made it
-        END;
+        IF to_regrole(wanted) IS NULL THEN  -- another database of this server, or whoever may, made it
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+            EXCEPTION
+                WHEN duplicate_object OR unique_violation THEN NULL;
+            END;
+        END IF;
     END LOOP;
 
     GRANT USAGE ON SCHEMA clipgres TO clipgres_owner, clipgres_worker, clipgres_web;

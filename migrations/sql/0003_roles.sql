@@ -1,12 +1,15 @@
 -- What the roles may do with the SQL interface; rights of the database itself are clipgres/rights.py's.
 
+-- They see with their owner's eyes: nobody else has them unless by one of the roles, where there are any.
+REVOKE ALL ON FUNCTION public.clip_text(text, text), public.clip_wish(text, text, boolean, timestamptz),
+    public.clip_score(halfvec, halfvec), public.clip_score(halfvec, text, text),
+    public.similar_to(text, text, integer, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE public.clip_embed(text, text) FROM PUBLIC;
+
 DO $$
 BEGIN
     GRANT ALL ON clipgres.query_refusal TO clipgres_owner;
     GRANT SELECT, INSERT, UPDATE, DELETE ON clipgres.query_refusal TO clipgres_worker;
-    REVOKE ALL ON FUNCTION public.clip_wish(text, text, boolean, timestamptz), public.clip_score(halfvec, halfvec),
-        public.clip_score(halfvec, text, text), public.similar_to(text, text, integer, text) FROM PUBLIC;
-    REVOKE ALL ON PROCEDURE public.clip_embed(text, text) FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION public.clip_wish(text, text, boolean, timestamptz), public.clip_score(halfvec, halfvec),
         public.clip_score(halfvec, text, text), public.similar_to(text, text, integer, text)
         TO clipgres_owner, clipgres_worker, clipgres_web, clipgres_reader;

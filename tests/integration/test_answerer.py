@@ -205,7 +205,17 @@ def test_what_cannot_be_asked_is_refused(
         asker.execute("CALL clip_embed(%s, %s)", [query, collection_name])
 
 
-@pytest.mark.parametrize("payload", ["", "7", "7 ", "x red", "-1 red", "\u00b2 red", "9" * 10 + " red"])
+def test_a_session_that_asks_for_much_at_once_keeps_nobody_waiting(
+    answerer: None, asker: psycopg.Connection[Any], database_url: str, encoder: FakeEncoder
+) -> None:
+    with psycopg.connect(libpq_url(database_url), autocommit=True) as flood:
+        wishes = "SELECT pg_notify('clipgres_text', '1 flood ' || n) FROM generate_series(1, 20000) n"
+        flood.execute(wishes)
+    asker.execute("CALL clip_embed('red')")
+    assert encoder.texts_seen < 200
+
+
+@pytest.mark.parametrize("payload", ["", "7", "7 ", "7  \t", "x red", "-1 red", "\u00b2 red", "9" * 10 + " red"])
 def test_what_others_send_on_the_channel_is_nothing(payload: str) -> None:
     assert parse_wish(payload) is None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,7 +17,11 @@ from clipgres.errors import SchemaError, Unavailable
 from clipgres.migrations import MIGRATION_LOCK, check_migrated, downgrade, head_revision, upgrade
 from clipgres.reasons import Reason
 from clipgres.schema import SCHEMA, Base
+from clipgres.servers.child import RunningChild
+from clipgres.servers.postgres import SUPERUSER, embedded_database_url, postgres_child, prepare_postgres
+from clipgres.settings import Settings
 from migrations.env_filter import belongs_to_us
+from tests.conftest import FAST, private_folder, started
 from tests.ingest import add_urls, new_collection, scalar
 from tests.vectors import put_caption
 
@@ -109,3 +116,52 @@ def test_a_migration_that_broke_off_between_its_steps_goes_on(engine: Engine, da
     with transaction(engine) as connection:
         connection.execute(text("UPDATE clipgres.alembic_version SET version_num = '0001'"))
     assert upgrade(database_url) == head_revision()
+
+
+@pytest.fixture
+def lesser() -> Iterator[Settings]:
+    """A server of somebody's, where login `app` owns a database and may not make roles."""
+    with private_folder() as folder:
+        settings = Settings(home=folder)
+        prepare_postgres(settings)
+        server = started(RunningChild(postgres_child(settings, FAST)))
+        try:
+            as_superuser(settings, "template1", "CREATE EXTENSION vector", "CREATE ROLE app LOGIN")
+            as_superuser(settings, "postgres", "CREATE DATABASE app OWNER app")
+            yield settings
+        finally:
+            server.stop()
+
+
+def as_superuser(settings: Settings, database: str, *statements: str) -> None:
+    url = embedded_database_url(settings, role=SUPERUSER, database=database)
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+CALLABLE = """
+    SELECT array_agg(proname::text ORDER BY proname) FROM pg_proc
+    WHERE proname ~ '^(clip_|similar_to$)' AND has_function_privilege(%s, oid, 'EXECUTE')
+"""
+
+
+def test_without_roles_all_is_the_owners_alone(lesser: Settings) -> None:
+    as_superuser(lesser, "postgres", "CREATE ROLE stranger LOGIN")
+    url = embedded_database_url(lesser, role="app", database="app")
+    upgrade(url)
+    with closing(psycopg.connect(url)) as connection:
+        assert connection.execute(CALLABLE, ["stranger"]).fetchone() == (None,)
+        assert "similar_to" in str(connection.execute(CALLABLE, ["app"]).fetchone())
+
+
+def test_roles_that_are_there_are_used_by_who_may_make_none(lesser: Settings) -> None:
+    roles = [f"CREATE ROLE clipgres_{part}" for part in ("owner", "worker", "web", "reader")]
+    as_superuser(lesser, "postgres", *roles)
+    url = embedded_database_url(lesser, role="app", database="app")
+    upgrade(url)
+    usage = "SELECT has_schema_privilege('clipgres_reader', name, 'USAGE') FROM unnest(%s::text[]) AS name"
+    with closing(psycopg.connect(url)) as connection:
+        rows = connection.execute(usage, [["collections", "collection_captions", "clipgres"]]).fetchall()
+        assert rows == [(True,), (True,), (False,)]
+        assert "clip_text" in str(connection.execute(CALLABLE, ["clipgres_reader"]).fetchone())

@@ -127,6 +127,10 @@ FORBIDDEN = [
     "SELECT lo_from_bytea(0, 'mine')",
     "SELECT lo_open(1, 131072)",
     "SELECT lowrite(0, 'mine')",
+    "SELECT pg_advisory_lock(4712001)",
+    "SELECT pg_try_advisory_lock_shared(1, 2)",
+    "SELECT pg_try_advisory_xact_lock(1)",
+    "SELECT pg_logical_emit_message(false, 'mine', 'mine')",
     "COPY (SELECT 1) TO PROGRAM 'true'",
     "COPY (SELECT 1) TO '/tmp/mine'",
     "SELECT pg_read_file('PG_VERSION')",
@@ -145,12 +149,13 @@ def test_a_reader_may_nothing_else(
             pytest.fail(f"a reader may {statement}")
 
 
-def test_the_parts_keep_their_temporary_tables(
+def test_the_parts_keep_their_temporary_tables_and_locks(
     as_role: Callable[[str], Engine], database_url: str, engine: Engine
 ) -> None:
     upgrade(database_url)
     for role in ("clipgres_owner", "clipgres_worker", "clipgres_web"):
         query(as_role(role), "CREATE TEMPORARY TABLE mine ()")
+        assert query(as_role(role), "SELECT pg_try_advisory_xact_lock(1)") == [True]
 
 
 def test_on_a_server_of_ours_it_is_so_from_the_first_start(engine: Engine, postgres: Settings) -> None:
@@ -197,17 +202,21 @@ def test_what_a_lesser_login_cannot_withhold_is_told_with_what_mends_it(engine: 
         assert excess(connection) == []
 
 
-def test_a_superuser_withholds_large_objects_and_the_owner_keeps_them(
+def test_a_superuser_withholds_what_is_the_servers_and_the_owner_keeps_it(
     engine: Engine, postgres: Settings, database_url: str
 ) -> None:
     url = embedded_database_url(postgres, role=SUPERUSER, database=str(engine.url.database))
     with closing(_autocommit(url)) as admin:
         admin.execute("GRANT EXECUTE ON FUNCTION lo_create(oid), lowrite(integer, bytea) TO PUBLIC")
+        admin.execute("GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC")
+        admin.execute("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) TO PUBLIC")
         admin.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
         assert {one.what.split(" may ")[1] for one in excess(admin)} == {
             "make temporary tables",
             "make tables in schema public",
             "write large objects",
+            "hold the locks that workers and migrations take turns by",
+            "write to the log that replicas and archives copy",
         }
         withhold(admin)
         assert excess(admin) == []

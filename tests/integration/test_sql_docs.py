@@ -41,6 +41,7 @@ def seed(engine: Engine, encoder: FakeEncoder) -> Collection:
     vectors = clustered(ROWS, DIMENSION)
     texts = encoder.text(["two dogs", "a red car"])
     vectors[:400] = (vectors[:400] + 3 * np.repeat(texts, 200, axis=0)).astype(np.float16)
+    vectors[1_000] = vectors[99]
     fill(engine, collection, vectors, with_images=True)
     fill_captions(engine, collection, vectors[:, np.newaxis])
     build_index(engine, collection)
@@ -88,6 +89,8 @@ def test_each_statement_runs_and_goes_as_the_page_says(engine: Engine, database_
             for block in BLOCKS
             for statement in statements(block)
         ]
+        pairs = {row[:2] for block in BLOCKS if " twin" in block for row in session.execute(block.encode())}
+    assert ("99", "1000") in pairs
     assert ran.count("by the index") == sum("-- by the index" in block for block in BLOCKS) >= 10
 
 
