@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from clipgres.database import transaction
 from clipgres.errors import BadRequest
 from clipgres.plans import Wanted
+from clipgres.plans.statements import SETTINGS_SQL
 
 # Where more captions hold the words, any so many are ranked, and the answer says so: 0.1 s on two cores.
 MOST_CAPTIONS = 50_000
@@ -18,12 +19,6 @@ MOST_CAPTIONS = 50_000
 LOOK_SQL = text("""
     SELECT numnode(words) = 0 AS is_empty, querytree(words) IN ('', 'T') AS only_excludes
     FROM websearch_to_tsquery('english', :keywords) words
-""")
-
-SETTINGS_SQL = text("""
-    SELECT set_config('statement_timeout', :timeout_ms, true),
-           set_config('jit', 'off', true),
-           set_config('plan_cache_mode', 'force_custom_plan', true)
 """)
 
 # An item ranks by its best caption. Many captions hold the same words equally well: then the nearer item is first.
@@ -64,7 +59,8 @@ def rank_by_keywords(engine: Engine, wanted: Wanted, keywords: str) -> Held:
         Unavailable: the database is away, or it took longer than it may.
     """
     with transaction(engine) as connection:
-        connection.execute(SETTINGS_SQL, {"timeout_ms": str(wanted.timeout_ms)})
+        settings = {"timeout_ms": str(wanted.timeout_ms), "plan_cache_mode": "force_custom_plan"}
+        connection.execute(text(SETTINGS_SQL), settings)
         look = connection.execute(LOOK_SQL, {"keywords": keywords}).one()
         if look.is_empty:
             raise BadRequest(

@@ -81,7 +81,7 @@ class WorkerProcess:
         _in_background("captions", lambda: captions.run(self._stopping))
         _in_background("answerer", lambda: answerer.run(self._stopping))
         _in_background("readers", lambda: watch_readers(self._stopping, self._engine, self._settings.reader_limit_s))
-        _in_background("indexes", self._keep_indexes)
+        _in_background("housekeeping", self._keep_house)
         self._presence = _in_background(
             "presence", lambda: announce_until(self._stopping, self._redis, name, slots, self._models)
         )
@@ -126,7 +126,7 @@ class WorkerProcess:
             if written != Written():
                 log.info("%s: %s", collection.name, written)
 
-    def _keep_indexes(self) -> None:
+    def _keep_house(self) -> None:
         """Build the indexes that no message leads to: of a worker that was stopped at it, or of a build that failed.
 
         The texts that nobody asks for any more go at the same time.

@@ -82,14 +82,13 @@ def find_rows(engine: Engine, wanted: Wanted, estimates: Estimates) -> Found:
     if wanted.mode is Mode.INDEX and not survey.has_index(wanted.criterion):
         estimates.forget(wanted.collection.id)  # it may be finished by now
         survey = estimates.survey(wanted.collection.id, scans.survey)
-    has_index = survey.has_index(wanted.criterion)
-    if wanted.mode is Mode.INDEX and not has_index:
-        raise no_index(wanted)
+        if not survey.has_index(wanted.criterion):
+            raise no_index(wanted)
     key = wanted.filter_key
     search = _Search(scans, estimates, survey, key, estimates.matching(key, scans.estimate))
     if wanted.mode is Mode.INDEX:
         return search.by_index_alone()
-    if wanted.mode is Mode.EXACT or not has_index or wanted.limit > INDEX_MAX_ROWS:
+    if wanted.mode is Mode.EXACT or not survey.has_index(wanted.criterion) or wanted.limit > INDEX_MAX_ROWS:
         return search.exact()
     return search.by_best_plan()
 

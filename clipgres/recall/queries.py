@@ -17,7 +17,7 @@ from clipgres.collections import Collection
 from clipgres.errors import NotFound
 from clipgres.recall.statements import NAMESPACES_SQL, PICTURES_SQL, TEXTS_SQL
 from clipgres.sampling import sample_rows
-from clipgres.text_vectors import Vector
+from clipgres.text_vectors import Vector, model_key
 
 # Of a sample much larger than what is used, since its rows come by pages and neighbours on a page are alike.
 SAMPLE_ROWS = 2_000
@@ -87,7 +87,7 @@ def _vector(embedding: Any) -> Vector:
 def _searched(connection: Connection, collection: Collection, count: int) -> list[Vector]:
     """Texts that were searched before, in the same model."""
     space = collection.space
-    parameters = {"model": f"{space.model}@{space.revision}", "dimension": space.dimension, "limit": count}
+    parameters = {"model": model_key(space), "dimension": space.dimension, "limit": count}
     return [_vector(row.embedding) for row in connection.execute(TEXTS_SQL, parameters)]
 
 
