@@ -37,6 +37,8 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited", "the host asks to come back later (429)", 5
     SERVER_ERROR = "server_error", "the host failed (5xx)", 5
     HTTP_STATUS = "http_status", "the host answered with another status than 200"
+    ROBOTS_DENIED = "robots_denied", "the host's robots.txt asks not to fetch it"
+    OPTED_OUT = "opted_out", "the host asks that it is not used for AI (X-Robots-Tag)"
     NOT_AN_IMAGE = "not_an_image", "what came back is not a picture of a known format"
     TRUNCATED = "truncated", "the picture ends before its end"
     BROKEN_IMAGE = "broken_image", "the picture cannot be decoded"
@@ -44,6 +46,8 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels", "the picture has more pixels than the limit"
     TOO_SMALL = "too_small", "the picture is smaller than the limit"
     BAD_ASPECT = "bad_aspect", "the picture is too long and thin"
+    PLACEHOLDER = "placeholder", "the picture only says that there is none"
+    DECODER_FAILED = "decoder_failed", "the decoder crashed, hung or ran out of memory on it", 3
     STUCK = "stuck", "it took longer than a batch may last", 3
     ENCODER_FAILED = "encoder_failed", "the model gave no usable vector for it", 3
 

@@ -48,12 +48,19 @@ class Settings(BaseSettings):
     fetch_total_timeout_s: float = Field(30, gt=0, description="DNS, redirects and body together")
     fetch_max_redirects: int = Field(5, ge=0)
     fetch_max_bytes: int = Field(20_000_000, ge=1_000)
+    fetch_robots: bool = Field(True, description="obey each host's robots.txt")
+    fetch_opt_out: str = Field(
+        "noai,noimageai", description="what an X-Robots-Tag may say that is obeyed; empty: nothing"
+    )
     fetch_user_agent: str = Field("clipgres/0.1 (+https://github.com/clipgres/clipgres)", min_length=1)
 
     image_max_pixels: int = Field(50_000_000, ge=1_000)
     image_max_side: int = Field(20_000, ge=16)
     image_min_side: int = Field(16, ge=1)
     image_max_aspect: float = Field(50, ge=1)
+    decode_processes: int | None = Field(None, ge=1, le=256, description="decoders beside a worker; none: one a core")
+    decode_timeout_s: float = Field(10, gt=0, description="seconds that decoding one picture may take")
+    decode_max_memory: int = Field(2_000_000_000, ge=500_000_000, description="bytes of memory of one decoder")
     upload_max_bytes: int = Field(10_000_000, ge=1_000)
     list_max_bytes: int = Field(2_000_000_000, ge=1_000, description="a list that is uploaded to the web application")
     caption_max_chars: int = Field(10_000, ge=1)
@@ -62,6 +69,8 @@ class Settings(BaseSettings):
     model_batch: int = Field(32, ge=1, le=4_096, description="pictures in one run of the model")
     retry_base_s: float = Field(5, gt=0, description="first back-off; each further one is four times as long")
     lease_s: float = Field(30, gt=1)
+    host_failures: int = Field(10, ge=1, description="failures in a row after which a host is left alone for a while")
+    recheck_days: float = Field(30, ge=0, description="days until a link is looked at again at first; 0: never")
     index_rows: int = Field(5_000, ge=1, description="rows from which a collection gets its HNSW index")
     search_timeout_ms: int = Field(5_000, ge=1)
     search_max_scan_tuples: int = Field(20_000, ge=1, description="rows one scan of the index may look at")

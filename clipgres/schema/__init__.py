@@ -8,7 +8,18 @@ from clipgres.schema.base import ALIAS_PATTERN, KEY_MAX_BYTES, NAMESPACE_MAX_BYT
 from clipgres.schema.content import Caption, CaptionEmbedding, Item, ItemLabel, QueryEmbedding, QueryRefusal, Thumbnail
 from clipgres.schema.records import BackupRun, QualitySample, SavedSearch
 from clipgres.schema.states import CollectionState, ImageState, JobStatus
-from clipgres.schema.work import Alias, Batch, BatchJob, CaptionJob, Collection, Image, Job, RefusedLine
+from clipgres.schema.work import (
+    Alias,
+    Batch,
+    BatchJob,
+    CaptionJob,
+    Collection,
+    FetchAttempt,
+    Host,
+    Image,
+    Job,
+    RefusedLine,
+)
 
 __all__ = [
     "ALIAS_PATTERN",
@@ -26,6 +37,8 @@ __all__ = [
     "CaptionJob",
     "Collection",
     "CollectionState",
+    "FetchAttempt",
+    "Host",
     "Image",
     "ImageState",
     "Item",

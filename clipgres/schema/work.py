@@ -44,6 +44,7 @@ class Collection(Base):
     metric: Mapped[str] = mapped_column(server_default="cosine")
     state: Mapped[str] = mapped_column(server_default=CollectionState.READY)
     created_at: Mapped[datetime] = now()
+    paused_at: Mapped[datetime | None]
 
 
 class Alias(Base):
@@ -86,10 +87,44 @@ class Image(Base):
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     phash: Mapped[int | None] = mapped_column(BigInteger)
     etag: Mapped[str | None]
+    last_modified: Mapped[str | None]
+    final_url: Mapped[str | None]
+    x_robots_tag: Mapped[str | None]
     first_seen_alive: Mapped[datetime | None]
     last_seen_alive: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime | None]
+    same_checks: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     next_check: Mapped[datetime | None]
     created_at: Mapped[datetime] = now()
+
+
+class FetchAttempt(Base):
+    """One try to fetch an image and what came of it; the last ten of an image are kept."""
+
+    __tablename__ = "fetch_attempt"
+    __table_args__ = (known_reason(), Index("fetch_attempt_image_idx", "image_id", "at"))
+
+    id: Mapped[int] = bigint_key()
+    image_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(f"{SCHEMA}.image.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = now()
+    reason: Mapped[str | None]
+    http_status: Mapped[int | None] = mapped_column(SmallInteger)
+    detail: Mapped[str | None]
+    took_ms: Mapped[int | None]
+
+
+class Host(Base):
+    """A host that is left alone for a while: it asked for that, or failed again and again."""
+
+    __tablename__ = "host"
+    __table_args__ = (known_reason(), CheckConstraint("trips >= 0", name="trips"))
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    paused_until: Mapped[datetime]
+    trips: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    reason: Mapped[str | None]
+    updated_at: Mapped[datetime] = now()
 
 
 class Job(Base):
@@ -101,6 +136,7 @@ class Job(Base):
         CheckConstraint("(status = 'leased') = (lease_token IS NOT NULL)", name="lease_token"),
         CheckConstraint("(status = 'leased') = (leased_until IS NOT NULL)", name="leased_until"),
         CheckConstraint("status <> 'failed' OR reason IS NOT NULL", name="reason"),
+        CheckConstraint("ignored_at IS NULL OR status = 'failed'", name="ignored"),
         known_reason(),
         UniqueConstraint("collection_id", "namespace", "key"),
         *key_checks(),
@@ -122,6 +158,7 @@ class Job(Base):
     leased_until: Mapped[datetime | None]
     next_attempt_at: Mapped[datetime] = now()
     updated_at: Mapped[datetime] = now()
+    ignored_at: Mapped[datetime | None]
 
 
 class CaptionJob(Base):
