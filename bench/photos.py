@@ -54,11 +54,11 @@ class PictureSite:
 
 
 @contextmanager
-def picture_site() -> Iterator[PictureSite]:
-    """Serve the pictures in a process of their own for as long as the block runs."""
+def picture_site(latency_s: float = LATENCY_S) -> Iterator[PictureSite]:
+    """Serve the pictures in a process of their own for as long as the block runs, each after so many seconds."""
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), name="pictures", daemon=True)
+    process = context.Process(target=_serve, args=(there, latency_s), name="pictures", daemon=True)
     process.start()
     there.close()
     try:
@@ -96,7 +96,7 @@ def _octave(noise: np.random.Generator, width: int, height: int, cell: int) -> N
     return np.asarray(Image.fromarray(cells).resize((width, height), Resampling.BICUBIC))
 
 
-def _serve(ready: Connection) -> None:
+def _serve(ready: Connection, latency_s: float) -> None:
     """Runs in the process of the web."""
     photos = [photo(number) for number in range(DISTINCT)]
     replies = {b"/missing": _reply("404 Not Found", "text/plain", b"no such picture\n")}
@@ -105,21 +105,23 @@ def _serve(ready: Connection) -> None:
         replies[f"/cut/{number}.jpg".encode()] = _reply("200 OK", "image/jpeg", body[: len(body) // 2])
         replies[f"/page/{number}.jpg".encode()] = _reply("200 OK", "image/jpeg", PAGE)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_listen(replies, ready))
+        asyncio.run(_listen(replies, ready, latency_s))
 
 
-async def _listen(replies: dict[bytes, bytes], ready: Connection) -> None:
-    server = await asyncio.start_server(partial(_answer, replies), HOSTS, 0, backlog=1024)
+async def _listen(replies: dict[bytes, bytes], ready: Connection, latency_s: float) -> None:
+    server = await asyncio.start_server(partial(_answer, replies, latency_s), HOSTS, 0, backlog=1024)
     ready.send(["http://{}:{}".format(*sock.getsockname()) for sock in server.sockets])
     await server.serve_forever()
 
 
-async def _answer(replies: dict[bytes, bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer(
+    replies: dict[bytes, bytes], latency_s: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ", 2)[1].partition(b"?")[0]
-            await asyncio.sleep(LATENCY_S)
+            await asyncio.sleep(latency_s)
             writer.write(replies.get(path) or replies[b"/missing"])
             await writer.drain()
     writer.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from urllib3 import exceptions as urllib3
 
@@ -71,6 +73,15 @@ def failure_of(error: BaseException) -> ImageError:
     reason = reason_of(cause)
     words = "" if reason is Reason.TIMEOUT else " ".join(str(cause).split())[:DETAIL_MAX_CHARS]
     return failure(reason, f"{reason.gloss}: {words}" if words else "")
+
+
+@contextmanager
+def foreign_errors_named() -> Iterator[None]:
+    """Turn a foreign error of the block into the ImageError that it stands for."""
+    try:
+        yield
+    except FOREIGN_ERRORS as error:
+        raise failure_of(error) from error
 
 
 def reason_of(error: BaseException) -> Reason:

@@ -51,7 +51,10 @@ class Transfer:
 
     def receive(self, sock: socket.socket, read: Callable[[], int]) -> int:
         """Run one read of a socket within the time that is left, and count its bytes."""
-        sock.settimeout(self.wait_s(self.read_timeout_s))
+        wait_s = self.wait_s(self.read_timeout_s)
+        if sock.gettimeout() != wait_s:
+            # Only the last seconds have a timeout of their own, and setting one is a system call.
+            sock.settimeout(wait_s)
         count = read()
         self.bytes_left -= count
         if self.bytes_left < 0:

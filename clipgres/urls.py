@@ -26,6 +26,8 @@ _OTHER_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+-]*):(?![0-9])")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]*))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
+# What is in its normal form already, but for segments of dots.
+_NORMAL = re.compile(rf"https?://(?P<host>{_LABEL}(?:\.{_LABEL})*+)/(?:[{_PCHARS}/]*+)(?:\?[{_PCHARS}/?]*+)?", re.ASCII)
 _IN_PATH = re.compile(rf"%(?:[0-9A-Fa-f]{{2}})?|[^{_PCHARS}/%]+")
 _IN_QUERY = re.compile(rf"%(?:[0-9A-Fa-f]{{2}})?|[^{_PCHARS}/?%]+")
 
@@ -38,6 +40,11 @@ class NormalUrl:
     key: bytes
     host: str
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: what one robots.txt speaks for."""
+        return self.url[: self.url.index("/", len("https://"))]
+
 
 def normalise_url(text: str) -> NormalUrl:
     """Bring an http or https URL to its one normal form; doing it twice changes nothing.
@@ -48,6 +55,8 @@ def normalise_url(text: str) -> NormalUrl:
     text = text.strip(" ")
     if len(text) > URL_MAX_CHARS:
         raise _bad(f"longer than {URL_MAX_CHARS:,} characters")
+    if "/." not in text and (normal := _NORMAL.fullmatch(text)):
+        return _keyed(text, normal["host"])
     _refuse_unreadable(text)
     parts = _PARTS.fullmatch(text)
     if parts is None:

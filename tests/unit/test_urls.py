@@ -7,9 +7,10 @@ import hashlib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from clipgres.errors import BadRequest
-from clipgres.urls import normalise_url
+from clipgres.urls import NormalUrl, normalise_url
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,28 @@ def check_normal_or_refused(text: str) -> None:
         return
     assert normalise_url(once.url) == once
     assert once.url.isascii()
+    # What connects must read the same host in it as what checks.
+    assert (parse_url(once.url).host or "").strip("[]") == once.host
+    assert once.url.startswith(f"{once.origin}/")
+
+
+@given(
+    st.sampled_from(["http://", "https://"]),
+    st.from_regex(r"[a-z0-9_.-]{1,12}", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%-]{0,20}", fullmatch=True),
+)
+@example("http://", "a", "/b/./c/../d?e=/.")
+@example("https://", "a.", "/")
+@example("http://", "-a", "/")
+def test_a_url_that_is_in_its_normal_form_already_is_read_as_any_other(scheme: str, host: str, rest: str) -> None:
+    outcomes: list[NormalUrl | str] = []
+    # A fragment is dropped, but with it no URL is in its normal form.
+    for text in (f"{scheme}{host}{rest}", f"{scheme}{host}{rest}#"):
+        try:
+            outcomes.append(normalise_url(text))
+        except BadRequest as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
 
 
 @given(st.text(max_size=60))
@@ -132,3 +155,26 @@ def test_any_text_is_normal_or_refused(text: str) -> None:
 @given(st.text(max_size=40))
 def test_any_host_is_normal_or_refused(host: str) -> None:
     check_normal_or_refused(f"http://{host}/")
+
+
+@given(st.text(max_size=40))
+def test_any_authority_is_normal_or_refused(authority: str) -> None:
+    check_normal_or_refused(f"http://{authority}:8080@[::1]/")
+    check_normal_or_refused(f"http://127.0.0.1{authority}")
+    check_normal_or_refused(f"https://{authority}.example.com:443/")
+
+
+def spelled(character: str, style: int) -> str:
+    """A letter as it is, or percent-encoded in either case."""
+    return [character, f"%{ord(character):02X}", f"%{ord(character):02x}"][style]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abzAZ09-._~"), st.integers(0, 2)), min_size=1, max_size=20),
+    st.sampled_from(["HTTP://Example.COM:80", "http://example.com.", "http://EXAMPLE.com:0080", "http://example.com:"]),
+    st.sampled_from(["", "#", "#part", "#a?b/c"]),
+)
+def test_all_spellings_of_a_url_have_one_key(letters: list[tuple[str, int]], origin: str, fragment: str) -> None:
+    plain = "".join(character for character, _ in letters)
+    written = f"{origin}/x/{''.join(spelled(*letter) for letter in letters)}{fragment}"
+    assert normalise_url(written).key == normalise_url(f"http://example.com/x/{plain}").key
