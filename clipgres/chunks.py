@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from clipgres.collections import Collection
 from clipgres.database import driver_connection
-from clipgres.errors import BadRequest
-from clipgres.lists import Entry, ListRow, RefusedLine, excerpt
-from clipgres.schema import KEY_MAX_BYTES, NAMESPACE_MAX_BYTES
-from clipgres.urls import normalise_url
+from clipgres.lists import RefusedLine, excerpt
+from clipgres.prepared import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,8 @@ class Taken:
 
 INCOMING_SQL = text("""
     CREATE TEMP TABLE incoming (
-        line bigint, url text, url_key bytea, host text, captions text[], key text, namespace text, metadata jsonb,
-        image_id bigint
+        line bigint, url text, url_key bytea, host text, captions jsonb, key text, namespace text, metadata jsonb,
+        image_id bigint, is_new boolean
     ) ON COMMIT DELETE ROWS
 """)
 COPY_SQL = "COPY incoming (line, url, url_key, host, captions, key, namespace, metadata) FROM STDIN"
@@ -38,44 +35,59 @@ COPY_SQL = "COPY incoming (line, url, url_key, host, captions, key, namespace, m
 LOCK_KEYS_SQL = text("SELECT pg_advisory_xact_lock(hashtext('clipgres.job'), :collection)")
 # Sorted by the unique key, so that two imports of the same URLs wait for each other instead of deadlocking.
 IMAGES_SQL = text("""
-    INSERT INTO clipgres.image (url, url_key, host)
-    SELECT DISTINCT ON (url_key) url, url_key, host FROM incoming ORDER BY url_key, line
-    ON CONFLICT (url_key) DO NOTHING
-    RETURNING id
+    WITH added AS (
+        INSERT INTO clipgres.image (url, url_key, host)
+        SELECT DISTINCT ON (url_key) url, url_key, host FROM incoming ORDER BY url_key, line
+        ON CONFLICT (url_key) DO NOTHING
+        RETURNING id, url_key
+    )
+    UPDATE incoming n SET image_id = a.id, is_new = true FROM added a WHERE a.url_key = n.url_key
 """)
 # Scalar subqueries are index lookups whatever the planner thinks of the temporary table, which has no statistics.
 RESOLVE_SQL = text("""
     UPDATE incoming n SET image_id = (SELECT im.id FROM clipgres.image im WHERE im.url_key = n.url_key)
+    WHERE n.image_id IS NULL
 """)
+# A line whose URL stands nowhere else is left out, unless the chunk names keys, which lines can take from each other.
 STANDING_SQL = text("""
-    SELECT n.line, n.url, n.image_id, n.namespace, n.key IS NOT NULL AS names_key,
-           coalesce(n.key, n.image_id::text) AS key,
-           (SELECT true FROM clipgres.job j WHERE j.collection_id = :collection AND j.image_id = n.image_id) AS has_job,
-           (SELECT j.image_id FROM clipgres.job j
-            WHERE j.collection_id = :collection AND j.namespace = n.namespace
-              AND j.key = coalesce(n.key, n.image_id::text)) AS owner
-    FROM incoming n
-    ORDER BY n.line
+    SELECT line, image_id, namespace, key, has_job, owner
+    FROM (
+        SELECT n.line, n.image_id, n.namespace, n.key, count(*) OVER (PARTITION BY n.image_id) AS lines,
+               (SELECT true FROM clipgres.job j
+                WHERE j.collection_id = :collection AND j.image_id = n.image_id) AS has_job,
+               (SELECT j.image_id FROM clipgres.job j
+                WHERE j.collection_id = :collection AND j.namespace = n.namespace
+                  AND j.key = coalesce(n.key, n.image_id::text)) AS owner
+        FROM incoming n
+    ) s
+    WHERE lines > 1 OR has_job OR owner IS NOT NULL OR (SELECT bool_or(key IS NOT NULL) FROM incoming)
+    ORDER BY line
 """)
-DROP_LINES_SQL = text("DELETE FROM incoming WHERE line IN (SELECT unnest(CAST(:lines AS bigint[])))")
+DROP_LINES_SQL = text("""
+    DELETE FROM incoming WHERE line = ANY (:lines)
+    RETURNING line, url, coalesce(key, image_id::text) AS key
+""")
 JOBS_SQL = text("""
     INSERT INTO clipgres.job (collection_id, image_id, namespace, key, metadata)
     SELECT :collection, image_id, namespace, coalesce(key, image_id::text), metadata
     FROM incoming
-    WHERE line IN (SELECT unnest(CAST(:lines AS bigint[])))
+    WHERE line NOT IN (SELECT unnest(CAST(:merged AS bigint[])))
     ORDER BY image_id
 """)
+# Returns the images that were there and have a caption more.
 CAPTIONS_SQL = text("""
     WITH added AS (
         INSERT INTO clipgres.caption (image_id, text)
         SELECT n.image_id, c.text
         FROM incoming n
-        CROSS JOIN LATERAL unnest(n.captions) WITH ORDINALITY AS c (text, place)
+        CROSS JOIN LATERAL jsonb_array_elements_text(n.captions) WITH ORDINALITY AS c (text, place)
         ORDER BY n.image_id, n.line, c.place
         ON CONFLICT (image_id, text_key) DO NOTHING
         RETURNING image_id
     )
-    SELECT DISTINCT image_id FROM added
+    SELECT image_id FROM added
+    EXCEPT
+    SELECT image_id FROM incoming WHERE is_new
 """)
 # A worker that writes one of these images holds it, and sees the new caption only once this transaction has ended:
 # either this lock waits for what it writes, or it waits for this transaction.
@@ -100,72 +112,54 @@ def create_incoming(connection: Connection) -> None:
     connection.execute(INCOMING_SQL)
 
 
-def take_chunk(connection: Connection, collection: Collection, batch: int, chunk: Sequence[Entry]) -> Taken:
+def take_chunk(connection: Connection, collection: Collection, batch: int, chunk: Chunk) -> Taken:
     """Write the rows of a chunk; those whose URL is there already add their captions to it."""
+    if not chunk.rows:
+        return Taken(0, 0, chunk.refused)
     ours = {"collection": collection.id, "batch": batch}
-    unfit = _copy(connection, chunk)
-    connection.execute(LOCK_KEYS_SQL, ours)
-    new_images = connection.execute(IMAGES_SQL).scalars().all()
-    connection.execute(RESOLVE_SQL)
-    accepted, merged, taken_keys = _sort_out(connection.execute(STANDING_SQL, ours))
-    connection.execute(DROP_LINES_SQL, {"lines": [line.line for line in taken_keys]})
-    connection.execute(JOBS_SQL, {**ours, "lines": accepted})
-    captioned = connection.execute(CAPTIONS_SQL).scalars().all()
-    _want_vectors(connection, set(captioned).difference(new_images))
+    with driver_connection(connection).cursor().copy(COPY_SQL) as copy:
+        copy.write(chunk.copy)
+    for statement in (LOCK_KEYS_SQL, IMAGES_SQL, RESOLVE_SQL):
+        connection.execute(statement, ours)
+    merged, unfit = _sort_out(connection.execute(STANDING_SQL, ours).all())
+    refused = _drop(connection, unfit)
+    connection.execute(JOBS_SQL, {**ours, "merged": merged})
+    _want_vectors(connection, connection.execute(CAPTIONS_SQL).scalars().all())
     connection.execute(BATCH_JOBS_SQL, ours)
-    return Taken(len(accepted), merged, sorted(unfit + taken_keys, key=lambda line: line.line))
+    accepted = chunk.rows - len(merged) - len(refused)
+    return Taken(accepted, len(merged), sorted([*chunk.refused, *refused], key=lambda line: line.line))
 
 
-def _want_vectors(connection: Connection, images: Set[int]) -> None:
+def _want_vectors(connection: Connection, images: Sequence[int]) -> None:
     """Note that new captions of images that were there want their vectors wherever the image is searchable already."""
     if images:
         for statement in (LOCK_IMAGES_SQL, CAPTION_JOBS_SQL):
-            connection.execute(statement, {"images": list(images)})
+            connection.execute(statement, {"images": images})
 
 
-def _copy(connection: Connection, chunk: Sequence[Entry]) -> list[RefusedLine]:
-    """Send the rows of a chunk to the server; returns the lines that cannot go there."""
-    refused = [entry for entry in chunk if isinstance(entry, RefusedLine)]
-    with driver_connection(connection).cursor().copy(COPY_SQL) as copy:
-        for row in (entry for entry in chunk if isinstance(entry, ListRow)):
-            try:
-                copy.write_row(_columns(row))
-            except BadRequest as error:
-                refused.append(RefusedLine(row.line, str(error), excerpt(row.url)))
-    return refused
+def _drop(connection: Connection, lines: list[int]) -> list[RefusedLine]:
+    """Take lines out of the chunk whose key belongs to another URL."""
+    if not lines:
+        return []
+    rows = connection.execute(DROP_LINES_SQL, {"lines": lines})
+    return [RefusedLine(line, f"the key {key!r} belongs to another URL", excerpt(url)) for line, url, key in rows]
 
 
-def _columns(row: ListRow) -> tuple[Any, ...]:
-    """The columns of COPY_SQL.
-
-    Raises:
-        BadRequest: the URL, the key or the namespace does not fit.
-    """
-    if row.key is not None and len(row.key.encode()) > KEY_MAX_BYTES:
-        raise BadRequest(f"the key is longer than {KEY_MAX_BYTES:,} bytes")
-    if row.namespace is not None and len(row.namespace.encode()) > NAMESPACE_MAX_BYTES:
-        raise BadRequest(f"the namespace is longer than {NAMESPACE_MAX_BYTES:,} bytes")
-    url = normalise_url(row.url)
-    metadata = json.dumps(row.metadata or {}, ensure_ascii=False)
-    return row.line, url.url, url.key, url.host, list(row.captions), row.key, row.namespace or "", metadata
-
-
-def _sort_out(rows: Iterable[Row[Any]]) -> tuple[list[int], int, list[RefusedLine]]:
-    """Tell, in the order of the list, which lines make a job, how many are merged, and which name a taken key."""
-    accepted: list[int] = []
-    merged = 0
-    refused: list[RefusedLine] = []
+def _sort_out(rows: Iterable[Sequence[Any]]) -> tuple[list[int], list[int]]:
+    """Tell, in the order of the list, which lines are merged, and which name a taken key: the others make jobs."""
+    merged: list[int] = []
+    unfit: list[int] = []
     added: set[int] = set()
     owners: dict[tuple[str, str], int] = {}
-    for row in rows:
-        is_new = not row.has_job and row.image_id not in added
-        owner = owners.get((row.namespace, row.key), row.owner)
-        if owner not in (None, row.image_id) and (is_new or row.names_key):
-            refused.append(RefusedLine(row.line, f"the key {row.key!r} belongs to another URL", excerpt(row.url)))
+    for line, image_id, namespace, named, has_job, standing_owner in rows:
+        is_new = not has_job and image_id not in added
+        key = (namespace, named or str(image_id))
+        owner = owners.get(key, standing_owner)
+        if owner not in (None, image_id) and (is_new or named is not None):
+            unfit.append(line)
         elif is_new:
-            added.add(row.image_id)
-            owners[row.namespace, row.key] = row.image_id
-            accepted.append(row.line)
+            added.add(image_id)
+            owners[key] = image_id
         else:
-            merged += 1
-    return accepted, merged, refused
+            merged.append(line)
+    return merged, unfit

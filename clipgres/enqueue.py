@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,10 +17,9 @@ from clipgres.chunks import Taken, create_incoming, take_chunk
 from clipgres.collections import Collection
 from clipgres.database import translated_errors
 from clipgres.errors import Conflict
-from clipgres.lists import Entry, OpenedList, RefusedLine
+from clipgres.lists import OpenedList, RefusedLine
+from clipgres.prepared import CHUNK_ROWS, Chunk, prepared
 
-CHUNK_ROWS = 5_000
-CHUNK_CHARS = 8_000_000
 KEPT_REFUSALS = 1_000
 
 
@@ -44,30 +44,54 @@ def enqueue(
     collection: Collection,
     opened: OpenedList,
     *,
+    on_opened: Callable[[Added], None] = lambda _added: None,
     on_progress: Callable[[Added], None] = lambda _added: None,
     on_refused: Callable[[RefusedLine], None] = lambda _line: None,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Added:
     """Take every row of a list; each chunk is one transaction with its counts, so a stop loses and repeats nothing.
 
-    A list whose batch was not finished is taken up where it stopped. `on_refused` gets the lines of this run.
+    A list whose batch was not finished is taken up where it stopped, as `on_opened` is told before anything is read.
+    `on_refused` gets the lines of this run, from another thread and before they are counted: none is missed by a stop,
+    and some may be told again after it.
 
     Raises:
         Conflict: the same list is being added by another process now, or the collection was deleted meanwhile.
     """
-    with _own_connection(engine) as connection:
+    with _own_connection(engine) as connection, ThreadPoolExecutor(1, "clipgres-enqueue") as writer:
         with connection.begin():
             added = _open_batch(connection, collection, opened)
             create_incoming(connection)
-        for chunk in _chunks(opened.read(added.resumed_at)):
+        on_opened(added)
+
+        def write(chunk: Chunk, before: Added) -> Added:
             with connection.begin():
-                taken = take_chunk(connection, collection, added.batch, chunk)
-                added = _count(connection, added, taken, chunk[-1].line)
-            for line in taken.refused:
-                on_refused(line)
+                taken = take_chunk(connection, collection, before.batch, chunk)
+                for line in taken.refused:
+                    on_refused(line)
+                return _count(connection, before, taken, chunk.last)
+
+        chunks = prepared(opened.read(added.resumed_at), chunk_rows)
+        for now in _written(writer, write, chunks, added):
+            added = now
             on_progress(added)
         with connection.begin():
             connection.execute(FINISH_SQL, {"batch": added.batch})
         return added
+
+
+def _written(
+    writer: Executor, write: Callable[[Chunk, Added], Added], chunks: Iterable[Chunk], before: Added
+) -> Iterator[Added]:
+    """Write one chunk after the other; the server works on each while this process reads the next one."""
+    under_way: Future[Added] | None = None
+    for chunk in chunks:
+        if under_way is not None:
+            before = under_way.result()
+            yield before
+        under_way = writer.submit(write, chunk, before)
+    if under_way is not None:
+        yield under_way.result()
 
 
 OPEN_BATCH_SQL = text("""
@@ -121,20 +145,6 @@ def _lock_source(connection: Connection, parameters: dict[str, Any], name: str) 
         raise
 
 
-def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Cut a list into pieces that one transaction and the memory can hold."""
-    chunk: list[Entry] = []
-    chars = 0
-    for entry in entries:
-        chunk.append(entry)
-        chars += _size(entry)
-        if len(chunk) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
-            yield chunk
-            chunk, chars = [], 0
-    if chunk:
-        yield chunk
-
-
 def _count(connection: Connection, before: Added, taken: Taken, lines: int) -> Added:
     """Add a chunk to the counts of its batch, in its transaction, and keep the first lines that were refused."""
     after = replace(
@@ -150,12 +160,6 @@ def _count(connection: Connection, before: Added, taken: Taken, lines: int) -> A
     connection.execute(COUNTS_SQL, asdict(after))
     jobs.announce(connection)
     return after
-
-
-def _size(entry: Entry) -> int:
-    if isinstance(entry, RefusedLine):
-        return len(entry.reason) + len(entry.excerpt)
-    return len(entry.url) + sum(map(len, entry.captions)) + (len(str(entry.metadata)) if entry.metadata else 0)
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clipgres.answer import Answer, Plan, in_percent
 from clipgres.errors import BadRequest
+from clipgres.reasons import Reason
 from clipgres.request import Criterion, Weights
 
 METHODS = {
@@ -91,6 +92,8 @@ def plan_line(plan: Plan) -> str:
     line = f"{how} {over}, {_milliseconds(plan.took_ms)}"
     if plan.method.startswith("index"):
         line += f"; asked for {plan.asked:,}, found {plan.found:,}"
+    if plan.folded:
+        line += f"; {many(plan.folded, 'duplicate')} folded"
     if plan.capped:
         line += "; a limit ended the scan, so closer pictures may be missing"
     if plan.text_was_cut:
@@ -104,14 +107,14 @@ def answer_line(answer: Answer) -> str:
     return plan_line(answer.plan) + hidden
 
 
+def reasons_line(reasons: Mapping[Reason, int]) -> str:
+    """How many pictures failed for which reason: 4 not_found, 1 gone."""
+    return ", ".join(f"{count(images)} {reason}" for reason, images in reasons.items())
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: pictures, captions and keywords."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def printable(text: str) -> str:
-    """Text of strangers, with every character replaced that could move a cursor."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _milliseconds(took_ms: float) -> str:

@@ -10,8 +10,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from clipgres.plain_text import printable
 from clipgres.reasons import Reason
-from clipgres.wording import count, printable
+from clipgres.wording import count
 
 
 def stdout() -> Console:

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any, NoReturn
 
 from clipgres.errors import BadRequest
-from clipgres.lists.lines import Line
+from clipgres.lists.lines import CR_ALONE, Line
 from clipgres.lists.rows import URL_NAMES, Entry, RefusedLine, column, excerpt, is_fetchable, row_of
 
 PEEKED_LINES = 100
@@ -27,7 +27,7 @@ def read_tsv(lines: Lines, lines_done: int, caption_max_chars: int) -> Iterator[
     """A caption and a URL in either order, a URL alone, or any columns under a header; quotes are plain text."""
     first, lines = peek(lines)
     if first and _is_header(first.text.split("\t")):
-        lines = (line for line in lines if line is not first)
+        lines = (line for line in _without_remarks(lines) if line is not first)
         return _rows(lines, lines_done, caption_max_chars, partial(_named, first.text.split("\t")))
     return _rows(lines, lines_done, caption_max_chars, _caption_and_url)
 
@@ -35,7 +35,7 @@ def read_tsv(lines: Lines, lines_done: int, caption_max_chars: int) -> Iterator[
 def read_csv(lines: Lines, lines_done: int, caption_max_chars: int) -> Iterator[Entry]:
     """Named columns as RFC 4180 has them: a quoted value may hold commas, quotes and line ends."""
     header: list[str] | None = None
-    for record in _csv_records(lines):
+    for record in _csv_records(_without_remarks(lines)):
         if isinstance(record, RefusedLine):
             if record.line > lines_done:
                 yield record
@@ -70,13 +70,31 @@ def guess(lines: Lines) -> tuple[str, Lines]:
 
 
 def peek(lines: Lines) -> tuple[Line | None, Lines]:
-    """The first readable line among the first hundred, and all the lines."""
+    """The first line that says something among the first hundred, and all the lines."""
     before: list[Line | RefusedLine] = []
     for line in islice(lines, PEEKED_LINES):
         before.append(line)
-        if isinstance(line, Line) and not line.is_blank:
+        if isinstance(line, Line) and not line.is_blank and not _is_remark(line):
             return line, chain(before, lines)
     return None, chain(before, lines)
+
+
+def _without_remarks(lines: Lines) -> Lines:
+    """Refuse the remarks that stand before a header."""
+    for line in lines:
+        if isinstance(line, Line) and _is_remark(line):
+            yield _refused(line, "a remark before the header")
+            continue
+        yield line
+        if isinstance(line, Line) and not line.is_blank:
+            break
+    yield from lines
+
+
+def _is_remark(line: Line) -> bool:
+    """Whether a line begins as remarks do and names no column."""
+    text = line.text
+    return text.startswith("#") and not any(column(text.split(mark), URL_NAMES) for mark in "\t,")
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -105,6 +123,8 @@ def _row(line: Line, values: object, caption_max_chars: int) -> Entry:
 
 
 def _refused(line: Line, reason: str) -> RefusedLine:
+    if "\r" in line.text:
+        reason = f"{reason}; {CR_ALONE}"
     return RefusedLine(line.line, reason, excerpt(line.text))
 
 
@@ -115,7 +135,7 @@ def _caption_and_url(text: str) -> dict[str, Any]:
     urls = [place for place, cell in enumerate(cells) if is_fetchable(cell)]
     if not urls:
         raise BadRequest("no http or https URL")
-    return {"url": cells.pop(urls[-1]), "captions": cells}
+    return {"url": cells.pop(urls[-1]), "caption": cells[0] if cells else None}
 
 
 def _named(header: list[str], text: str) -> dict[str, Any]:

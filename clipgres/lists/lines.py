@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from clipgres.lists.plain import BYTE_ORDER_MARK, UTF_8, DamagedList, plain
 from clipgres.lists.rows import RefusedLine, excerpt
 
 LINE_MAX_BYTES = 1_000_000
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CR_ALONE = "its lines seem to end in CR alone, as on an old Mac: turn them into LF, as `tr '\\r' '\\n'` does"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,11 @@ class Line:
         return not self.text.strip()
 
 
-def read_lines(stream: BinaryIO) -> Iterator[Line | RefusedLine]:
-    """Yield every line; damage in a compressed stream ends it with a refusal."""
+def read_lines(stream: BinaryIO, encoding: str = UTF_8) -> Iterator[Line | RefusedLine]:
+    """Yield every line; damage in a packed stream ends it with a refusal."""
     number = 0
     try:
+        stream = plain(stream, encoding)
         while piece := stream.readline(LINE_MAX_BYTES + 2):
             number += 1
             if number == 1:
@@ -38,11 +38,12 @@ def read_lines(stream: BinaryIO) -> Iterator[Line | RefusedLine]:
             body = piece.removesuffix(b"\n").removesuffix(b"\r")
             if len(body) > LINE_MAX_BYTES:
                 _skip_rest(stream, piece)
-                yield RefusedLine(number, f"the line is longer than {LINE_MAX_BYTES:,} bytes", _beginning(body))
+                yield _too_long(number, body)
             else:
-                yield _decoded(number, body)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        yield RefusedLine(number + 1, "the compressed list is damaged or cut off here: nothing after it was read", "")
+                yield _decoded(number, body, encoding)
+    except DamagedList as damage:
+        reason = f"the packed list is damaged or cut off here, nothing after it was read: {damage}"
+        yield RefusedLine(number + 1, reason, "")
 
 
 def _skip_rest(stream: BinaryIO, piece: bytes) -> None:
@@ -50,13 +51,20 @@ def _skip_rest(stream: BinaryIO, piece: bytes) -> None:
         piece = stream.readline(LINE_MAX_BYTES)
 
 
-def _decoded(number: int, body: bytes) -> Line | RefusedLine:
+def _too_long(number: int, body: bytes) -> RefusedLine:
+    reason = f"the line is longer than {LINE_MAX_BYTES:,} bytes"
+    return RefusedLine(number, f"{reason}; {CR_ALONE}" if b"\r" in body else reason, _beginning(body))
+
+
+def _decoded(number: int, body: bytes, encoding: str) -> Line | RefusedLine:
     if b"\0" in body:
         return RefusedLine(number, "it holds a NUL character", _beginning(body))
     try:
         return Line(number, body.decode())
     except UnicodeDecodeError as error:
-        return RefusedLine(number, f"not UTF-8: byte {error.start + 1} is 0x{body[error.start]:02X}", _beginning(body))
+        wrong = f"not UTF-8: byte {error.start + 1} is 0x{body[error.start]:02X}"
+        reason = wrong if encoding == UTF_8 else f"not {encoding.upper()}"
+        return RefusedLine(number, reason, _beginning(body))
 
 
 def _beginning(body: bytes) -> str:

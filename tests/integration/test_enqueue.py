@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,7 +17,7 @@ from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.enqueue import Added, enqueue
 from clipgres.errors import Conflict
-from clipgres.lists import Entry, ListRow, OpenedList, RefusedLine, open_list, open_rows
+from clipgres.lists import ListRow, OpenedList, RefusedLine, open_list, open_rows
 from tests.adding import add, add_urls, collection_named, query
 
 ROOT = Path(__file__).parents[2]
@@ -108,9 +105,8 @@ def test_a_key_of_another_url_is_refused_whether_old_or_of_the_same_list(
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 3, 100])
 def test_the_outcome_does_not_depend_on_where_chunks_end(
-    engine: Engine, collection: Collection, chunk_rows: int, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, collection: Collection, chunk_rows: int
 ) -> None:
-    monkeypatch.setattr("clipgres.enqueue.CHUNK_ROWS", chunk_rows)
     pick = random.Random(7)
     rows = [{"url": f"http://a/{pick.randrange(9)}", "key": f"k{pick.randrange(9)}"} for _ in range(60)]
     rows += [{"url": "http://a/none"}, {"url": "ftp://a"}, {"url": "http://a/none", "key": "k1"}]
@@ -118,7 +114,7 @@ def test_the_outcome_does_not_depend_on_where_chunks_end(
     expected, refused = row_by_row(rows)
     lines: list[RefusedLine] = []
     opened = open_rows(rows, "test", caption_max_chars=100)
-    added = enqueue(engine, collection, opened, on_refused=lines.append)
+    added = enqueue(engine, collection, opened, on_refused=lines.append, chunk_rows=chunk_rows)
 
     sql = "SELECT url, key FROM clipgres.job JOIN clipgres.image ON id = image_id WHERE key LIKE 'k%'"
     assert dict(query(engine, sql)) == expected
@@ -143,22 +139,6 @@ def row_by_row(rows: list[dict[str, str]]) -> tuple[dict[str, str], list[int]]:
     return {url: key for url, key in keys.items() if key}, refused
 
 
-def test_bad_urls_keys_and_namespaces_are_refused_with_their_line(engine: Engine, collection: Collection) -> None:
-    bad = [{"url": "http://"}, {"url": URL, "key": "ü" * 513}, {"url": URL, "namespace": "n" * 513}]
-    lines: list[RefusedLine] = []
-
-    opened = open_rows([*bad, {"url": URL}], "test", caption_max_chars=100)
-    added = enqueue(engine, collection, opened, on_refused=lines.append)
-
-    assert (added.accepted, added.refused) == (1, 3)
-    assert [line.line for line in lines] == [1, 2, 3]
-    assert "no host" in lines[0].reason
-    assert [line.reason for line in lines[1:]] == [
-        "the key is longer than 1,024 bytes",
-        "the namespace is longer than 512 bytes",
-    ]
-
-
 def test_the_first_thousand_refused_lines_of_a_batch_are_kept(engine: Engine, collection: Collection) -> None:
     seen: list[RefusedLine] = []
 
@@ -169,24 +149,15 @@ def test_the_first_thousand_refused_lines_of_a_batch_are_kept(engine: Engine, co
     assert query(engine, "SELECT count(*), max(line) FROM clipgres.refused_line") == [(1_000, 1_000)]
 
 
-def test_hostile_text_goes_in_and_comes_out_as_it_was(engine: Engine, collection: Collection) -> None:
-    captions = ["\\N", "a\tb", "a\nb", '{a,"b"}', "\\.", "'; DROP TABLE job; --", "🐕 שלום e\u0301", "\x7f\u2028\x7f"]
-
-    add(engine, collection, {"url": URL, "captions": captions, "note": captions})
-
-    assert query(engine, "SELECT text FROM clipgres.caption ORDER BY id") == captions
-    assert query(engine, "SELECT metadata FROM clipgres.job") == [{"note": captions}]
-
-
 def test_a_list_is_streamed_in_chunks_and_the_feeder_is_woken(
-    engine: Engine, collection: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, collection: Collection, database_url: str
 ) -> None:
-    monkeypatch.setattr("clipgres.enqueue.CHUNK_ROWS", 2)
     steps: list[Added] = []
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute("LISTEN clipgres_work")
         rows = [{"url": f"http://a/{number}"} for number in range(5)]
-        enqueue(engine, collection, open_rows(rows, "test", caption_max_chars=100), on_progress=steps.append)
+        opened = open_rows(rows, "test", caption_max_chars=100)
+        enqueue(engine, collection, opened, on_progress=steps.append, chunk_rows=2)
         woken = list(listener.notifies(timeout=5, stop_after=3))
 
     assert [step.lines for step in steps] == [2, 4, 5]
@@ -200,113 +171,6 @@ def test_a_chunk_holds_a_bounded_amount_of_text(engine: Engine, collection: Coll
     enqueue(engine, collection, open_rows(rows, "test", caption_max_chars=100), on_progress=steps.append)
 
     assert [step.lines for step in steps] == [9, 12]
-
-
-class Stopped(Exception):
-    """Raised in the middle of a list."""
-
-
-def stopping(opened: OpenedList, after: int) -> OpenedList:
-    """The same list, whose reading ends with an error once it passed a line."""
-
-    def read(lines_done: int) -> Iterator[Entry]:
-        for entry in opened.read(lines_done):
-            if entry.line > after:
-                raise Stopped
-            yield entry
-
-    return OpenedList(opened.name, opened.fingerprint, read)
-
-
-def test_a_list_that_was_stopped_again_and_again_comes_to_the_same_counts(
-    engine: Engine, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clipgres.enqueue.CHUNK_ROWS", 7)
-    path = tmp_path / "list.tsv"
-    path.write_text("".join(f"dog {n}\thttp://a/{n % 80}\n" + "bad line\n" * (n % 9 == 0) for n in range(100)))
-    for after in sorted(random.Random(3).sample(range(112), 8)):
-        with pytest.raises(Stopped):
-            enqueue(engine, collection, stopping(open_tsv(path), after))
-
-    added = enqueue(engine, collection, open_tsv(path))
-
-    assert added.resumed_at > 50
-    assert query(engine, COUNTS) == [(112, 80, 20, 12, True)]
-    assert query(engine, "SELECT count(*) FROM clipgres.caption") == [100]
-    assert query(engine, "SELECT count(*) FROM clipgres.refused_line") == [12]
-
-
-ADDING_PROGRAM = """
-import sys
-from clipgres import enqueue
-from clipgres.collections import find
-from clipgres.database import create_engine, transaction
-from clipgres.lists import open_list
-
-enqueue.CHUNK_ROWS = 50
-engine = create_engine(sys.argv[1])
-with transaction(engine) as connection:
-    collection = find(connection, "default")
-opened = open_list(sys.argv[2], "tsv", caption_max_chars=100)
-enqueue.enqueue(engine, collection, opened, on_progress=lambda added: print(added.lines, flush=True))
-"""
-
-
-def test_a_list_whose_process_is_killed_comes_to_the_same_counts(
-    engine: Engine, collection: Collection, database_url: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_text("".join(f"dog {n}\thttp://a/{n % 9_000}\n" for n in range(10_000)))
-    for kill_after in (3, 5):
-        command = [sys.executable, "-c", ADDING_PROGRAM, database_url, str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
-            assert process.stdout is not None
-            for _ in range(kill_after):
-                assert process.stdout.readline()
-            process.kill()
-
-    added = enqueue(engine, collection, open_tsv(path))
-
-    assert added.resumed_at >= 8 * 50
-    assert query(engine, COUNTS) == [(10_000, 9_000, 1_000, 0, True)]
-    assert query(engine, "SELECT count(*), (SELECT count(*) FROM clipgres.caption) FROM clipgres.job") == [
-        (9_000, 10_000)
-    ]
-
-
-def test_a_finished_list_is_a_new_batch_when_added_again(
-    engine: Engine, collection: Collection, tmp_path: Path
-) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_text("dog\thttp://a/1\n")
-    enqueue(engine, collection, open_tsv(path))
-
-    again = enqueue(engine, collection, open_tsv(path))
-
-    assert (again.resumed_at, again.accepted, again.merged) == (0, 0, 1)
-    assert len(query(engine, COUNTS)) == 2
-
-
-def test_one_list_is_added_by_one_process_at_a_time(engine: Engine, collection: Collection, tmp_path: Path) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_text("dog\thttp://a/1\n")
-    inside, go_on = threading.Event(), threading.Event()
-
-    def read(lines_done: int) -> Iterator[Entry]:
-        inside.set()
-        go_on.wait(30)
-        yield from open_tsv(path).read(lines_done)
-
-    slow = OpenedList(open_tsv(path).name, open_tsv(path).fingerprint, read)
-    first = threading.Thread(target=enqueue, args=(engine, collection, slow))
-    first.start()
-    assert inside.wait(30)
-    with pytest.raises(Conflict, match=r"list\.tsv is being added to this collection by another process now"):
-        enqueue(engine, collection, open_tsv(path))
-    go_on.set()
-    first.join()
-
-    assert enqueue(engine, collection, open_tsv(path)).merged == 1
 
 
 def test_eight_programs_adding_the_same_urls_at_once_make_each_one_once(engine: Engine, collection: Collection) -> None:

@@ -1,31 +1,11 @@
-"""Lists: every line becomes a row or a refusal with its number, whatever the bytes."""
+"""Lists: what a line of each format says, and why one that says nothing is refused."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import tracemalloc
-from pathlib import Path
-from typing import Any
-
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from clipgres.errors import BadRequest
-from clipgres.lists import Entry, ListRow, RefusedLine, open_list, open_rows, open_stream
-
-URL = "https://example.com/a.jpg"
-MAX = 100
-
-
-def read(content: str | bytes, format: str = "auto", lines_done: int = 0) -> list[Entry]:
-    body = content if isinstance(content, bytes) else content.encode()
-    return list(open_stream(io.BytesIO(body), "list", format, caption_max_chars=MAX).read(lines_done))
-
-
-def reasons(entries: list[Entry]) -> dict[int, str]:
-    return {entry.line: entry.reason for entry in entries if isinstance(entry, RefusedLine)}
+from clipgres.lists import ListRow, RefusedLine, open_rows
+from tests.listing import MAX, URL, read, reasons
 
 
 @pytest.mark.parametrize(
@@ -113,6 +93,11 @@ def test_jsonl_keeps_types_and_all_captions() -> None:
         ("jsonl", r'{"url": "a", "more": [{"x": "\u0000"}]}', "it holds a NUL character"),
         ("jsonl", '{"url": "a", "x": 1e999}', "it holds a value that JSON cannot express"),
         ("jsonl", '{"url": "a", "x": NaN}', "a number that is too large or not finite, or nesting that is too deep"),
+        (
+            "jsonl",
+            '{"url": "a", "x": ' + "[" * 500 + "]" * 500 + "}",
+            "it holds values that are nested more than 100 deep",
+        ),
         ("jsonl", "[" * 100_000, "a number that is too large or not finite, or nesting that is too deep"),
     ],
 )
@@ -169,80 +154,6 @@ def test_the_content_tells_the_format(content: str, row: ListRow) -> None:
     assert read(content) == [row]
 
 
-@pytest.mark.parametrize("name", ["a.csv", "A.CSV", "a.csv.gz"])
-def test_the_name_tells_the_format(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"caption,link\n")
-
-    [refused] = open_list(path, caption_max_chars=MAX).read(0)
-
-    assert isinstance(refused, RefusedLine)
-    assert "header" in refused.reason
-
-
-def test_a_gzipped_list_is_read_whatever_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_bytes(gzip.compress(f"dog\t{URL}\n".encode()))
-
-    assert list(open_list(path, caption_max_chars=MAX).read(0)) == [ListRow(1, URL, ("dog",))]
-
-
-@pytest.mark.parametrize("damage", ["cut", "broken", "cut in the header"])
-def test_a_damaged_gzip_ends_with_a_refusal(damage: str) -> None:
-    body = bytearray(gzip.compress("".join(f"dog {n}\t{URL}\n" for n in range(5_000)).encode()))
-    if damage == "broken":
-        body[len(body) // 2] ^= 0xFF
-    entries = read(bytes(body[: {"cut": len(body) // 2, "cut in the header": 6}.get(damage)]), "tsv")
-
-    assert "damaged or cut off" in list(reasons(entries).values())[-1]
-    assert isinstance(entries[-1], RefusedLine)
-
-
-@pytest.mark.parametrize(
-    ("head", "word"),
-    [
-        (b"\x28\xb5\x2f\xfd....", "zstd"),
-        (b"PK\x03\x04....", "ZIP"),
-        ("dog".encode("utf-16"), "UTF-16"),
-    ],
-)
-def test_a_file_that_is_no_text_is_refused_at_once_with_the_way_out(head: bytes, word: str, tmp_path: Path) -> None:
-    path = tmp_path / "list.tsv"
-    path.write_bytes(head)
-
-    with pytest.raises(BadRequest, match=rf"list\.tsv cannot be read: .*{word}"):
-        open_list(path, caption_max_chars=MAX)
-
-
-def test_a_missing_file_a_folder_and_an_unknown_format_are_said(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"none\.tsv cannot be read: No such file"):
-        open_list(tmp_path / "none.tsv", caption_max_chars=MAX)
-    with pytest.raises(BadRequest, match="cannot be read: Is a directory"):
-        open_list(tmp_path, caption_max_chars=MAX)
-    with pytest.raises(BadRequest, match="the format is one of auto, tsv, csv, jsonl, not 'xls'"):
-        read("", "xls")
-
-
-def test_the_standard_input_is_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"dog\t{URL}".encode())))
-
-    opened = open_list("-", caption_max_chars=MAX)
-
-    assert opened.fingerprint is None
-    assert list(opened.read(0)) == [ListRow(1, URL, ("dog",))]
-
-
-def test_the_fingerprint_follows_content_size_and_format(tmp_path: Path) -> None:
-    path = tmp_path / "list.tsv"
-    fingerprints = set()
-    for content, format in (("a", "tsv"), ("b", "tsv"), ("bb", "tsv"), ("bb", "csv")):
-        path.write_text(content)
-        fingerprints.add(open_list(path, format, caption_max_chars=MAX).fingerprint)
-
-    assert len(fingerprints) == 4
-    assert open_list(path, "csv", caption_max_chars=MAX).fingerprint in fingerprints
-
-
 def test_rows_of_a_program_are_lines_too() -> None:
     rows = [{"url": URL, "caption": "dog"}, {"caption": "cat"}, 7, {"url": URL, "size": float("nan")}]
 
@@ -252,61 +163,15 @@ def test_rows_of_a_program_are_lines_too() -> None:
     assert list(reasons(entries)) == [2, 3, 4]
 
 
-def test_a_line_of_a_gigabyte_would_not_be_held_in_memory() -> None:
-    class Endless(io.RawIOBase):
-        left = 200_000_000
+def test_a_remark_before_a_header_is_refused_and_the_header_still_counts() -> None:
+    for format, tab in (("tsv", "\t"), ("csv", ",")):
+        content = f"# of dogs, of {format}\n\n#{tab}URL{tab}Caption\n1{tab}{URL}{tab}dog\n"
 
-        def readable(self) -> bool:
-            return True
+        refused, row = read(content, format)
 
-        def readinto(self, buffer: Any) -> int:
-            count = min(len(buffer), self.left)
-            self.left -= count
-            buffer[:count] = b"x" * count
-            return count
-
-    tracemalloc.start()
-    entries = list(open_stream(io.BufferedReader(Endless()), "list", "tsv", caption_max_chars=MAX).read(0))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-    assert list(reasons(entries)) == [1]
-    assert peak < 10_000_000
+        assert reasons([refused]) == {1: "a remark before the header"}
+        assert row == ListRow(4, URL, ("dog",), metadata={"#": "1"})
 
 
-pieces = st.one_of(
-    st.binary(max_size=30),
-    st.sampled_from(
-        [b"\n", b"\r\n", b"\t", b",", b'"', URL.encode(), b"caption,url\n", b"url\tcaption\n", b"{}", b"\0"]
-    ),
-    st.sampled_from([b'{"url": "http://a/"}\n', b'"a\nb",http://a/\n', b"\xff", b"[" * 20, b"a\thttp://a/\n"]),
-)
-contents = st.lists(pieces, max_size=40).map(b"".join)
-
-
-@pytest.mark.parametrize("format", ["auto", "tsv", "csv", "jsonl"])
-@pytest.mark.parametrize("packed", [False, True])
-@given(body=contents, cut=st.integers(0, 20))
-@example(body=b'\n"\n', cut=0)
-def test_any_bytes_give_only_rows_and_refusals_with_growing_lines(
-    format: str, packed: bool, body: bytes, cut: int
-) -> None:
-    try:
-        entries = read(gzip.compress(body)[: -cut or None] if packed else body, format)
-    except BadRequest as error:
-        assert "cannot be read" in str(error)
-        return
-    lines = [entry.line for entry in entries]
-    assert all(isinstance(entry, ListRow | RefusedLine) for entry in entries)
-    assert lines == sorted(set(lines))
-    assert all(1 <= line <= body.count(b"\n") + 2 for line in lines)
-
-
-@pytest.mark.parametrize("format", ["auto", "tsv", "csv", "jsonl"])
-@given(body=contents, lines_done=st.integers(0, 40))
-def test_reading_on_after_any_line_gives_exactly_the_rest(format: str, body: bytes, lines_done: int) -> None:
-    try:
-        whole = read(body, format)
-    except BadRequest:
-        return
-    assert read(body, format, lines_done) == [entry for entry in whole if entry.line > lines_done]
+def test_a_caption_may_begin_like_a_remark() -> None:
+    assert read(f"#1 dog\t{URL}\ndog\t{URL}") == [ListRow(1, URL, ("#1 dog",)), ListRow(2, URL, ("dog",))]

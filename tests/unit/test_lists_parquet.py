@@ -53,9 +53,16 @@ def test_a_broken_file_is_said(tmp_path: Path) -> None:
         list(open_list(path, caption_max_chars=100).read(0))
 
 
-def test_a_stream_cannot_be_parquet() -> None:
-    with pytest.raises(BadRequest, match="name the file"):
-        open_stream(io.BytesIO(b"PAR1...."), "standard input", caption_max_chars=100)
+def test_a_stream_may_be_parquet(tmp_path: Path) -> None:
+    packed = write(tmp_path / "list.parquet", url=[URL], caption=["a dog"]).read_bytes()
+    opened = open_stream(io.BytesIO(packed), "standard input", caption_max_chars=100)
+    assert list(opened.read(0)) == [ListRow(1, URL, ("a dog",))]
+
+
+def test_a_stream_of_parquet_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipgres.lists.opening.SPOOLED_MAX_BYTES", 1_000)
+    with pytest.raises(BadRequest, match="Parquet of more than 1,000 bytes: name the file"):
+        open_stream(io.BytesIO(b"PAR1" * 1_000), "standard input", caption_max_chars=100)
 
 
 def test_a_library_that_is_missing_says_how_to_get_it() -> None:
