@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy import Engine
 
 from clipgres.collections import Collection
+from clipgres.duplicates.folding import find_folded
 from clipgres.filters import Condition
 from clipgres.fusion import find_fused
 from clipgres.plans import Estimates, Found, Wanted, find_rows
 from clipgres.query import QueryVector
-from clipgres.request import Criterion, SearchRequest
+from clipgres.request import Criterion, Fold, SearchRequest
 from clipgres.settings import Settings
 
 
@@ -36,7 +39,19 @@ def wanted_of(
 
 
 def find(engine: Engine, wanted: Wanted, request: SearchRequest, estimates: Estimates) -> Found:
-    """The rows that a request wants, best first.
+    """The rows that a request wants, best first; of each group of duplicates that it folds, the best.
+
+    Raises:
+        BadRequest, Unavailable: as `find_unfolded`.
+    """
+    if request.fold is Fold.NONE:
+        return find_unfolded(engine, wanted, request, estimates)
+    read = partial(find_unfolded, engine, request=request, estimates=estimates)
+    return find_folded(engine, wanted, request.fold, read)
+
+
+def find_unfolded(engine: Engine, wanted: Wanted, request: SearchRequest, estimates: Estimates) -> Found:
+    """The rows that a request wants, best first, duplicates and all.
 
     Raises:
         BadRequest: mode `index` where there is no index, or keywords or weights that leave nothing to rank by.

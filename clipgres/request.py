@@ -78,6 +78,15 @@ class Criterion(StrEnum):
     BOTH = "both"
 
 
+class Fold(StrEnum):
+    """Of which duplicates one is shown for all: those of a kind of `DuplicateKind`, or none."""
+
+    NONE = "none"
+    URL = "url"
+    BYTES = "bytes"
+    NEAR = "near"
+
+
 Weight = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), Number]
 
 
@@ -128,6 +137,7 @@ class SearchRequest(BaseModel):
         None, ge=0, le=100, description="hide hits that stand out less, in percent of the collection they surpass"
     )
     mode: Mode = Mode.AUTO
+    fold: Fold = Field(Fold.NONE, description="show one of pictures with the same URL or bytes, or that look the same")
     cursor: Cursor | None = Field(None, description="`next` of an answer: its next page; nothing else is needed then")
 
     @field_validator("unlike")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -44,8 +44,18 @@ def read_rows(
     return sorted(rows, key=lambda row: row.place)  # a fused order is not that of distances
 
 
-def show(rows: Sequence[Any], request: SearchRequest, background: Background | None, query: Vector) -> Shown:
-    """The hits of rows, less those below `min_score` or `min_percentile`; the latter needs a background."""
+def show(
+    rows: Sequence[Any],
+    request: SearchRequest,
+    background: Background | None,
+    query: Vector,
+    alike: Mapping[int, int] | None = None,
+) -> Shown:
+    """The hits of rows, less those below `min_score` or `min_percentile`; the latter needs a background.
+
+    `alike` says by id of item how many others of its group there are.
+    """
+    alike = alike or {}
     scores = [max(-1.0, min(1.0, 1.0 - row.distance)) for row in rows]
     percentiles = background.percentiles(query, scores) if background and rows else repeat(None)
     least_score = -1.0 if request.min_score is None else request.min_score
@@ -54,11 +64,11 @@ def show(rows: Sequence[Any], request: SearchRequest, background: Background | N
     for row, score, percentile in zip(rows, scores, percentiles, strict=False):
         is_shown = score >= least_score and (percentile is None or percentile >= least_percentile)
         if is_shown:
-            hits.append(_hit(row, score, percentile))
+            hits.append(_hit(row, score, percentile, alike.get(row.id, 0)))
     return Shown(hits, hidden=len(rows) - len(hits), ends_hidden=not is_shown)
 
 
-def _hit(row: Any, score: float, percentile: float | None) -> Hit:
+def _hit(row: Any, score: float, percentile: float | None, duplicates: int) -> Hit:
     captions = row.captions or []
     return Hit(
         key=row.key,
@@ -73,4 +83,6 @@ def _hit(row: Any, score: float, percentile: float | None) -> Hit:
         image_id=row.image_id,
         has_thumbnail=row.has_thumbnail,
         percentile=percentile,
+        duplicates=duplicates,
+        alive=row.alive,
     )

@@ -14,6 +14,7 @@ from clipgres.answer import Answer, Plan
 from clipgres.background import Backgrounds
 from clipgres.collections import Collection
 from clipgres.database import autocommit
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
@@ -35,6 +36,7 @@ class Searcher:
     engine: Engine
     encoders: Encoders
     fetcher: Fetcher
+    decoders: Decoders
     settings: Settings
     redis: Redis | None = None
     """Keeps what further pages need; without it there are none."""
@@ -43,7 +45,7 @@ class Searcher:
     def queries(self) -> QueryVectors:
         """Makes the query vectors; it remembers those of texts."""
         texts = TextVectors(self.engine, self.encoders)
-        return QueryVectors(self.engine, self.encoders, texts, self.fetcher, self.settings)
+        return QueryVectors(self.engine, self.encoders, texts, self.fetcher, self.decoders, self.settings)
 
     @cached_property
     def estimates(self) -> Estimates:
@@ -109,7 +111,8 @@ def _answer(
     started = time.perf_counter()
     found = find(engine, wanted, request, estimates)
     background = backgrounds.of(wanted.collection, wanted.criterion) if backgrounds else None
-    shown = show(found.rows, request, background, wanted.query.vector)
+    alike = found.folding.alike if found.folding else None
+    shown = show(found.rows, request, background, wanted.query.vector, alike)
     return Answer(
         collection=wanted.collection.name,
         hits=shown.hits,
@@ -134,4 +137,5 @@ def _plan(found: Found, wanted: Wanted, request: SearchRequest, seconds: float) 
         criterion=request.criterion,
         fused=found.fused,
         text_was_cut=wanted.query.text_was_cut,
+        folded=found.folding.folded if found.folding else 0,
     )

@@ -21,6 +21,7 @@ from clipgres.answer import Answer, Plan
 from clipgres.background import Backgrounds
 from clipgres.collections import Collection
 from clipgres.database import autocommit
+from clipgres.duplicates.folding import count_alike
 from clipgres.errors import BadRequest
 from clipgres.filters import compile_filter
 from clipgres.finding import is_fused, wanted_of
@@ -67,6 +68,7 @@ class Pages:
         first = FirstPage(
             shown=np.array([row.id for row in found.rows], np.int64),
             left_out=np.array(wanted.query.left_out, np.int64),
+            passed=np.array(found.folding.passed if found.folding else [], np.int64),
             vector=b"" if is_remade else wanted.query.vector.astype(np.float16).tobytes(),
         )
         named = self.store.keep(kept, first)
@@ -89,8 +91,9 @@ class Pages:
         with autocommit(self.engine) as connection:
             collection = _collection_of(connection, kept)
             rows, place = self._rows(connection, collection, replace(cursor, rows_at=rows_at), kept, asked.top_k)
+            alike = count_alike(connection, collection, asked.fold, [row.id for row in rows])
         background = self.backgrounds.of(collection, asked.criterion)
-        shown = show(rows, asked, background, np.frombuffer(vector, np.float16).astype(np.float32))
+        shown = show(rows, asked, background, np.frombuffer(vector, np.float16).astype(np.float32), alike)
         is_end = place >= kept.ranked
         ends = is_end or _ends(asked, shown)
         return Answer(
@@ -134,12 +137,16 @@ class Pages:
         age_ms = first.age_ms + int((time.monotonic() - read) * 1000)  # to make the vector may have taken a while
         first = replace(first, age_ms=age_ms)
         ranking = rank(self.engine, wanted, asked, first, self.estimates, kept.matched)
-        kept = replace(kept, ranked=len(ranking.rows), is_cut=ranking.is_cut, index=ranking.index)
+        kept = replace(
+            kept, ranked=len(ranking.rows), is_cut=ranking.is_cut, index=ranking.index, folded=ranking.folded
+        )
         return self.store.keep_ranking(search, kept, vector.astype(np.float16).tobytes(), ranking.rows.tobytes())
 
 
 def _may_follow(request: SearchRequest, wanted: Wanted, found: Found, shown: Shown) -> bool:
     is_all = found.matches.is_exact and found.matches.count <= wanted.limit
+    if found.folding:
+        is_all = found.folding.is_end
     return len(found.rows) == wanted.limit and not is_all and not _ends(request, shown)
 
 
@@ -200,4 +207,5 @@ def _plan(kept: Kept, request: SearchRequest, found: int, capped: bool, seconds:
         criterion=request.criterion,
         fused=kept.fused,
         text_was_cut=kept.text_was_cut,
+        folded=kept.folded,
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
-from clipgres.database import transaction
+from clipgres.database import autocommit, transaction
+from clipgres.duplicates.folding import DEEPER, first_places, groups_of
 from clipgres.filters import Condition
-from clipgres.finding import find, is_fused
-from clipgres.pages.store import RANKED_ROW, FirstPage, Ids
+from clipgres.finding import find_unfolded, is_fused
+from clipgres.pages.store import RANKED_ROW, FirstPage
 from clipgres.plans import Estimates, Wanted
 from clipgres.plans.statements import EXACT_SCANS, INDEX_SCANS
-from clipgres.request import Mode, SearchRequest
+from clipgres.request import Fold, Mode, SearchRequest
 
 # How far down pages go after the first, by one ranking and by several that are fused.
 RANKED_ROWS = 10_000
@@ -46,6 +49,7 @@ INDEX_SQL = {criterion: RANKING_SQL.format(scan=scan) for criterion, scan in IND
 THERE_THEN_SQL = "{condition} AND i.created_at <= now() - :age_ms * interval '1 millisecond'"
 
 Ranked = NDArray[np.void]
+Read = Callable[[int], tuple[Ranked, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Ranking:
     is_cut: bool
     index: str | None = None
     """The index that gave the rows, if one did."""
+    folded: int = 0
+    """How many rows were passed over since one of their group stands before them."""
 
 
 def rank(
@@ -69,18 +75,29 @@ def rank(
     Raises:
         Unavailable: the database is away, or it took longer than it may.
     """
-    passed = np.concatenate([first.shown, first.left_out])
     there_then = replace(wanted, condition=_there_then(wanted.condition, first.age_ms))
-    if is_fused(request):
-        found = find(engine, replace(there_then, limit=FUSED_ROWS + len(passed) + 1), request, estimates)
-        ranked = np.array([(row.id, row.distance) for row in found.rows], RANKED_ROW)
-        ranking = _ranking(ranked, passed, FUSED_ROWS)
-        return replace(ranking, is_cut=ranking.is_cut or found.capped)
+    is_mixed = is_fused(request)
     by_index = wanted.mode is Mode.INDEX or (wanted.mode is Mode.AUTO and matched > EXACT_RANKING_ROWS)
-    ranked = scan(engine, replace(there_then, limit=RANKED_ROWS + len(passed) + 1), by_index=by_index)
-    ranking = _ranking(ranked, passed, RANKED_ROWS)
-    came_short = by_index and len(ranking.rows) + len(first.shown) < matched
-    return replace(ranking, is_cut=ranking.is_cut or came_short, index=wanted.index_name if by_index else None)
+    read = partial(_fused, engine, there_then, request, estimates)
+    if not is_mixed:
+        read = partial(_by_distance, engine, there_then, by_index)
+    ranking = _ranking(engine, wanted, request, first, read, FUSED_ROWS if is_mixed else RANKED_ROWS)
+    if is_mixed or not by_index:
+        return ranking
+    came_short = len(ranking.rows) + ranking.folded + len(first.shown) < matched
+    return replace(ranking, is_cut=ranking.is_cut or came_short, index=wanted.index_name)
+
+
+def _fused(
+    engine: Engine, wanted: Wanted, request: SearchRequest, estimates: Estimates, limit: int
+) -> tuple[Ranked, bool]:
+    """So many rows of a fused ranking, and whether a limit ended one that it is made of."""
+    found = find_unfolded(engine, replace(wanted, limit=limit), request, estimates)
+    return np.array([(row.id, row.distance) for row in found.rows], RANKED_ROW), found.capped
+
+
+def _by_distance(engine: Engine, wanted: Wanted, by_index: bool, limit: int) -> tuple[Ranked, bool]:
+    return scan(engine, replace(wanted, limit=limit), by_index=by_index), False
 
 
 def _there_then(condition: Condition, age_ms: int) -> Condition:
@@ -106,6 +123,28 @@ def scan(engine: Engine, wanted: Wanted, *, by_index: bool) -> Ranked:
     return np.frombuffer(packed or b"", RANKED_ROW)
 
 
-def _ranking(ranked: Ranked, passed: Ids, limit: int) -> Ranking:
-    rows = ranked[~np.isin(ranked["id"], passed)]
-    return Ranking(rows[:limit], is_cut=len(rows) > limit)
+def _ranking(
+    engine: Engine, wanted: Wanted, request: SearchRequest, first: FirstPage, read: Read, most: int
+) -> Ranking:
+    """The rows after the first page, up to `most`; where groups are folded, as deep as it takes for so many groups."""
+    passed = np.concatenate([first.shown, first.left_out])
+    limit = most + len(passed) + 1
+    while True:
+        ranked, capped = read(limit)
+        rows = ranked[~np.isin(ranked["id"], passed)]
+        unfolded = len(rows)
+        if request.fold is not Fold.NONE:
+            rows = _folded(engine, wanted, request.fold, first, rows)
+        if request.fold is Fold.NONE or len(rows) > most or len(ranked) < limit:
+            break
+        limit *= DEEPER
+    folded = unfolded - len(rows)
+    return Ranking(rows[:most], is_cut=len(rows) > most or capped, folded=folded)
+
+
+def _folded(engine: Engine, wanted: Wanted, fold: Fold, first: FirstPage, rows: Ranked) -> Ranked:
+    """The first row of each group that was not on the first page, as groups were then or are now."""
+    with autocommit(engine) as connection:
+        seen = groups_of(connection, wanted.collection, fold, [*first.shown.tolist(), *first.left_out.tolist()])
+        groups = groups_of(connection, wanted.collection, fold, rows["id"].tolist())
+    return rows[first_places(groups, np.concatenate([first.passed, seen]))]

@@ -50,14 +50,20 @@ class Kept:
     """A limit ended the ranking: more rows may follow its last."""
     index: str | None = None
     """The index that gave the ranking, if one did."""
+    folded: int = 0
+    """How many rows the ranking passes over since one of their group stands before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstPage:
-    """What the ranking of later pages goes on from; without a vector, that is made anew from the text."""
+    """What the ranking of later pages goes on from; without a vector, that is made anew from the text.
+
+    `passed` are the groups that were on it or are left out, where groups are folded.
+    """
 
     shown: Ids
     left_out: Ids
+    passed: Ids
     vector: bytes = b""
     age_ms: int = 0
     """How long ago the first page was answered."""
@@ -78,8 +84,9 @@ class PageStore:
     def keep(self, kept: Kept, first: FirstPage) -> tuple[str, bytes] | None:
         """Keep a search; returns its name and the secret that signs its cursors, or None where no Redis takes it."""
         name = secrets.token_urlsafe(12)
-        head = {"kept": asdict(kept), "shown": len(first.shown), "left_out": len(first.left_out)}
-        body = first.shown.tobytes() + first.left_out.tobytes() + first.vector
+        parts = {"shown": first.shown, "left_out": first.left_out, "passed": first.passed}
+        head = {"kept": asdict(kept), **{part: len(ids) for part, ids in parts.items()}}
+        body = b"".join(ids.tobytes() for ids in parts.values()) + first.vector
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.set(SECRET, secrets.token_bytes(32), nx=True)
@@ -122,10 +129,13 @@ class PageStore:
             raise gone()
         line, _, body = value.partition(b"\n")
         head = json.loads(line)
-        numbers = np.frombuffer(body, np.int64, head["shown"] + head["left_out"])
+        ends = np.cumsum([head["shown"], head["left_out"], head["passed"]])
+        numbers = np.frombuffer(body, np.int64, ends[-1])
+        shown, left_out, passed, _ = np.split(numbers, ends)
         first = FirstPage(
-            shown=numbers[: head["shown"]],
-            left_out=numbers[head["shown"] :],
+            shown=shown,
+            left_out=left_out,
+            passed=passed,
             vector=body[numbers.nbytes :],
             age_ms=KEPT_MS
             - left_ms

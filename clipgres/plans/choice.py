@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from psycopg.errors import QueryCanceled
@@ -27,6 +26,7 @@ from clipgres.plans.costs import (
     is_deep_enough,
 )
 from clipgres.plans.estimates import Estimates, Matching, Survey
+from clipgres.plans.found import Found, Matches, Method
 from clipgres.plans.scans import Scans, Wanted
 from clipgres.request import Mode
 
@@ -37,37 +37,6 @@ COUNTED_ROWS = 60_000
 # Exact search gives up where the statistics said far less than there is, and the index may be the better way.
 LEAST_CAP = 10_000
 CAP_FACTOR = 4
-
-
-class Method(StrEnum):
-    """How the rows were found, in the words of the answer."""
-
-    EXACT = "exact"
-    EXACT_ON_FILTER = "exact on filter"
-    INDEX = "index"
-    INDEX_THEN_EXACT = "index, then exact"
-    FUSED = "fused"
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """How many rows meet the condition, or about how many."""
-
-    count: int
-    is_exact: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The rows, nearest first, and how they were found; see `Plan` for the fields."""
-
-    rows: Sequence[Any]
-    method: Method
-    matches: Matches
-    index: str | None = None
-    ef_search: int | None = None
-    capped: bool = False
-    fused: Sequence[str] = ()
 
 
 def find_rows(engine: Engine, wanted: Wanted, estimates: Estimates) -> Found:

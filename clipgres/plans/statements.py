@@ -122,6 +122,7 @@ INDEX_SCANS = {
 # up by index for each row, whatever the statistics say.
 ROWS_SQL = """
     SELECT n.id, n.distance, i.key, i.metadata, i.image_id, im.url, im.host, im.width, im.height,
+           nullif(im.state, 'new') = 'ok' AS alive,
            (
                SELECT (array_agg(c.text ORDER BY c.id))[1:20] FROM clipgres.caption c WHERE c.image_id = i.image_id
            ) AS captions,
