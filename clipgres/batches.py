@@ -20,8 +20,9 @@ NETWORK_REASONS = [reason.value for reason in Reason if reason.needs_network_wit
 class BatchProgress:
     """One import at one moment.
 
-    `lines` to `refused` count the rows of its list, `total` to `failed` its images. `waiting` images are pending and
-    put off, `held` ones wait for a sign that the network works. `rate` is in images a second over the last minute.
+    `lines` to `refused` count the rows of its list, `total` to `ignored` its images: `failed` are those that a person
+    does not ignore. `waiting` images are pending and put off, `held` ones wait for a sign that the network works; where
+    `is_paused`, nobody works on its collection. `rate` is in images a second over the last minute.
     """
 
     id: int
@@ -38,9 +39,11 @@ class BatchProgress:
     leased: int
     ok: int
     failed: int
+    ignored: int
     waiting: int
     held: int
     rate: float
+    is_paused: bool
     failed_by_reason: dict[Reason, int]
 
     @property
@@ -70,13 +73,15 @@ class BatchProgress:
 PROGRESS_SQL = text("""
     SELECT b.id, coalesce(a.name, '') AS collection, b.source, b.started AS started_at, b.finished AS finished_at,
            b.lines, b.accepted, b.merged, b.refused,
-           t.total, t.pending, t.leased, t.ok, t.failed, t.waiting, t.held, t.failed_by_reason,
+           t.total, t.pending, t.leased, t.ok, t.failed, t.ignored, t.waiting, t.held, t.failed_by_reason,
+           c.paused_at IS NOT NULL AS is_paused,
            t.ended / greatest(1, least(:window_s, extract(epoch FROM now() - b.started)))::float8 AS rate
     FROM (
         SELECT * FROM clipgres.batch
         WHERE CAST(:batch AS bigint) IS NULL OR id = :batch
         ORDER BY id DESC LIMIT :limit
     ) b
+    JOIN clipgres.collection c ON c.id = b.collection_id
     LEFT JOIN LATERAL (
         SELECT min(name) AS name FROM clipgres.alias WHERE collection_id = b.collection_id
     ) a ON true
@@ -85,14 +90,16 @@ PROGRESS_SQL = text("""
                coalesce(sum(g.jobs) FILTER (WHERE g.status = 'pending'), 0)::bigint AS pending,
                coalesce(sum(g.jobs) FILTER (WHERE g.status = 'leased'), 0)::bigint AS leased,
                coalesce(sum(g.jobs) FILTER (WHERE g.status = 'ok'), 0)::bigint AS ok,
-               coalesce(sum(g.jobs) FILTER (WHERE g.status = 'failed'), 0)::bigint AS failed,
+               coalesce(sum(g.jobs) FILTER (WHERE g.is_failed), 0)::bigint AS failed,
+               coalesce(sum(g.jobs) FILTER (WHERE g.is_ignored), 0)::bigint AS ignored,
                coalesce(sum(g.jobs) FILTER (WHERE g.is_put_off), 0)::bigint AS waiting,
                coalesce(sum(g.jobs) FILTER (WHERE g.is_held), 0)::bigint AS held,
                coalesce(sum(g.ended), 0)::bigint AS ended,
-               coalesce(jsonb_object_agg(g.reason, g.jobs) FILTER (WHERE g.status = 'failed'), '{}')
-                   AS failed_by_reason
+               coalesce(jsonb_object_agg(g.reason, g.jobs) FILTER (WHERE g.is_failed), '{}') AS failed_by_reason
         FROM (
             SELECT j.status, j.reason,
+                   j.status = 'failed' AND j.ignored_at IS NULL AS is_failed,
+                   j.ignored_at IS NOT NULL AS is_ignored,
                    j.status = 'pending' AND (j.next_attempt_at > now() OR j.reason = ANY(:network)) AS is_put_off,
                    j.status = 'pending' AND j.reason = ANY(:network) AND j.attempts = 0 AS is_held,
                    count(*) AS jobs,
@@ -102,7 +109,7 @@ PROGRESS_SQL = text("""
             FROM clipgres.batch_job bj
             JOIN clipgres.job j USING (collection_id, image_id)
             WHERE bj.batch_id = b.id
-            GROUP BY 1, 2, 3, 4
+            GROUP BY 1, 2, 3, 4, 5, 6
         ) g
     ) t
     ORDER BY b.id DESC

@@ -60,3 +60,46 @@ class Reason(StrEnum):
     def is_transient(self) -> bool:
         """Whether a later attempt may succeed."""
         return self.max_attempts > 1
+
+    @property
+    def advice(self) -> str:
+        """What a person can do about it."""
+        return _ADVICE[self]
+
+
+_LATER = "Their links are looked at again by themselves; retry them once the host works."
+_NO_USE = "Nothing to mend here: ignore them. Their links are still looked at now and then."
+_YOURS = "Look at one in a browser, and mend the address in your list."
+_LOG = "Retry them; if that does not help, the worker's log says more, and `clipgres doctor` looks at the model."
+
+_ADVICE = {
+    Reason.BAD_URL: _YOURS,
+    Reason.BLOCKED_ADDRESS: "If the host is yours, name its network in CLIPGRES_FETCH_ALLOW and retry.",
+    Reason.DNS_FAILED: "The name may be gone for good. Retry if you know that it is back, else ignore them.",
+    Reason.REFUSED: _LATER,
+    Reason.UNREACHABLE: _LATER,
+    Reason.TLS_FAILED: "The host's certificate is too old, or not its own. Ask the host; nothing here looks past it.",
+    Reason.TIMEOUT: "Retry them; for a slow host, raise CLIPGRES_FETCH_TOTAL_TIMEOUT_S first.",
+    Reason.CUT_SHORT: _LATER,
+    Reason.BAD_HTTP: _LATER,
+    Reason.REDIRECTS: "Look at one in a browser; CLIPGRES_FETCH_MAX_REDIRECTS says how many are followed.",
+    Reason.NOT_FOUND: _NO_USE,
+    Reason.GONE: _NO_USE,
+    Reason.FORBIDDEN: "Ask the host, and say who you are in CLIPGRES_FETCH_USER_AGENT; or ignore them.",
+    Reason.RATE_LIMITED: "They come back by themselves, slowly; retry them tomorrow if you cannot wait.",
+    Reason.SERVER_ERROR: _LATER,
+    Reason.HTTP_STATUS: "Look at one in a browser: the host gives something else than a picture.",
+    Reason.ROBOTS_DENIED: "Ask the host. Only if it is yours, set CLIPGRES_FETCH_ROBOTS to false and retry.",
+    Reason.OPTED_OUT: "The host's wish: ignore them, or ask the host. CLIPGRES_FETCH_OPT_OUT says what counts as one.",
+    Reason.NOT_AN_IMAGE: "Look at one in a browser: most are web pages. JPEG, PNG, GIF, WebP and AVIF are read.",
+    Reason.TRUNCATED: "Retry them once: the transfer may have been cut. Else the file is: ignore them.",
+    Reason.BROKEN_IMAGE: "The file itself is damaged: ignore them, or ask the host.",
+    Reason.TOO_MANY_BYTES: "To take them, raise CLIPGRES_FETCH_MAX_BYTES and retry.",
+    Reason.TOO_MANY_PIXELS: "To take them, raise CLIPGRES_IMAGE_MAX_PIXELS or CLIPGRES_IMAGE_MAX_SIDE and retry.",
+    Reason.TOO_SMALL: "To take them, lower CLIPGRES_IMAGE_MIN_SIDE and retry.",
+    Reason.BAD_ASPECT: "To take them, raise CLIPGRES_IMAGE_MAX_ASPECT and retry.",
+    Reason.PLACEHOLDER: _NO_USE,
+    Reason.DECODER_FAILED: "Raise CLIPGRES_DECODE_TIMEOUT_S or CLIPGRES_DECODE_MAX_MEMORY and retry; report a crash.",
+    Reason.STUCK: _LOG,
+    Reason.ENCODER_FAILED: _LOG,
+}

@@ -14,7 +14,10 @@ from clipgres.schema import JobStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionStatistics:
-    """One collection in numbers; sizes in bytes, and `captions_waiting` in images whose captions have no vector yet."""
+    """One collection in numbers: sizes in bytes, and `captions_waiting` in images whose captions have no vector yet.
+
+    What a person ignores is not among the `failed`.
+    """
 
     name: str
     model: str
@@ -25,6 +28,7 @@ class CollectionStatistics:
     leased: int
     ok: int
     failed: int
+    ignored: int
     table_bytes: int
     index: IndexState
     captions: int
@@ -34,7 +38,12 @@ class CollectionStatistics:
 
 
 ROWS_SQL = "SELECT count(*) FROM {table}"
-JOBS_SQL = text("SELECT status, count(*) AS jobs FROM clipgres.job WHERE collection_id = :collection GROUP BY status")
+JOBS_SQL = text("""
+    SELECT CASE WHEN ignored_at IS NULL THEN status ELSE 'ignored' END AS standing, count(*) AS jobs
+    FROM clipgres.job
+    WHERE collection_id = :collection
+    GROUP BY standing
+""")
 CAPTION_JOBS_SQL = text("SELECT count(*) FROM clipgres.caption_job WHERE collection_id = :collection")
 SIZE_SQL = text("SELECT pg_table_size(to_regclass(:items))")
 
@@ -42,7 +51,7 @@ SIZE_SQL = text("SELECT pg_table_size(to_regclass(:items))")
 def collection_statistics(connection: Connection, collection: Collection) -> CollectionStatistics:
     """Count one collection; exact, so it takes a moment on millions of items."""
     ours = {"collection": collection.id}
-    jobs = {row.status: row.jobs for row in connection.execute(JOBS_SQL, ours)}
+    jobs = {row.standing: row.jobs for row in connection.execute(JOBS_SQL, ours)}
     return CollectionStatistics(
         name=collection.name,
         model=collection.space.model,
@@ -53,6 +62,7 @@ def collection_statistics(connection: Connection, collection: Collection) -> Col
         leased=jobs.get(JobStatus.LEASED, 0),
         ok=jobs.get(JobStatus.OK, 0),
         failed=jobs.get(JobStatus.FAILED, 0),
+        ignored=jobs.get("ignored", 0),
         table_bytes=connection.execute(SIZE_SQL, {"items": collection.item_table}).scalar_one(),
         index=index_state(connection, IndexOf.items(collection)),
         captions=_rows(connection, collection.caption_table),

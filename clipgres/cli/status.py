@@ -8,10 +8,11 @@ from dataclasses import asdict
 import click
 
 from clipgres import batches
+from clipgres.backlog import backlog
 from clipgres.cli.output import pace, print_json, reasons_table, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
-from clipgres.queue import WorkerInfo
+from clipgres.standing import backlog_lines, workers_line
 from clipgres.statistics import CollectionStatistics, all_statistics
 from clipgres.wording import count, duration, many
 
@@ -46,35 +47,30 @@ def _show_all(tools: Tools, as_json: bool) -> None:
     with transaction(tools.engine) as connection:
         collections = all_statistics(connection)
         recent = batches.recent(connection, SHOWN_BATCHES)
+        now = backlog(connection)
     alive = tools.workers()
     if as_json:
         numbers = {
+            "backlog": now.to_dict(),
             "collections": [asdict(one) for one in collections],
             "batches": [asdict(one) for one in recent],
             "workers": None if alive is None else [asdict(worker) for worker in alive],
         }
         print_json(numbers)
         return
-    click.echo(_workers_line(alive))
+    click.echo(workers_line(alive))
     if not collections:
         click.echo("No pictures yet: `clipgres add list.tsv --wait` adds some.")
         return
+    click.echo("\n".join(backlog_lines(now)))
     console = stdout()
+    console.print()
     console.print(_collections_table(collections))
     for one in collections:
         if one.captions_waiting:
             console.print(f"{one.name}: captions of {many(one.captions_waiting, 'picture')} wait for their vectors")
     console.print()
     console.print(_batches_table(recent))
-
-
-def _workers_line(alive: list[WorkerInfo] | None) -> str:
-    if alive is None:
-        return "The queue does not answer; nothing is lost by that. `clipgres doctor` says more."
-    if not alive:
-        return "No worker is alive: `clipgres up` starts one."
-    troubles = "".join(f"\n{worker.name}: {worker.trouble}" for worker in alive if worker.trouble)
-    return f"{many(len(alive), 'worker')} alive.{troubles}"
 
 
 def _collections_table(collections: list[CollectionStatistics]) -> object:
@@ -109,6 +105,8 @@ def _how_it_goes(one: batches.BatchProgress) -> str:
         return "done"
     if one.finished_at is None:
         return "being read; if that broke off, run the same `clipgres add` again"
+    if one.is_paused:
+        return "paused: `clipgres resume` lets it go on"
     if one.is_held:
         return "waits for the network"
     return f"{duration(one.eta_s)} left" if one.eta_s else "waits"
@@ -120,6 +118,7 @@ def _show_batch(tools: Tools, batch: int, as_json: bool) -> None:
     if as_json:
         print_json(asdict(one) | {"is_done": one.is_done, "eta_s": one.eta_s})
         return
+    ignored = f"{count(one.ignored)} ignored, " if one.ignored else ""
     rows = [
         ("collection", one.collection),
         ("from", one.source),
@@ -128,7 +127,10 @@ def _show_batch(tools: Tools, batch: int, as_json: bool) -> None:
             f"{count(one.lines)}: {count(one.accepted)} accepted, {count(one.merged)} merged, "
             f"{count(one.refused)} refused",
         ),
-        ("pictures", f"{count(one.total)}: {count(one.ok)} ok, {count(one.failed)} failed, {count(one.left)} left"),
+        (
+            "pictures",
+            f"{count(one.total)}: {count(one.ok)} ok, {count(one.failed)} failed, {ignored}{count(one.left)} left",
+        ),
         ("state", _how_it_goes(one)),
     ]
     if not one.is_done:
