@@ -30,6 +30,11 @@ class Hit:
     has_thumbnail: bool
     percentile: float | None = None
     """How much of the collection it surpasses in similarity to this query, in percent; none: too little to tell by."""
+    alive: bool | None = None
+    """Whether the original was there when it was last looked at; none: an item without one."""
+    duplicates: int = 0
+    """How many others of its group there are, where the search folds groups into one hit; what a filter leaves out
+    counts."""
 
     @property
     def percent(self) -> int:
@@ -62,6 +67,8 @@ class Plan:
     """The rankings that were fused into one, if several: `pictures`, `captions`, `keywords`."""
     text_was_cut: bool = False
     """The text is longer than the model reads: its end did not count."""
+    folded: int = 0
+    """How many rows were passed over since one of their group stands before them; on a `page`, in its whole ranking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

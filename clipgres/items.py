@@ -11,10 +11,12 @@ from sqlalchemy import Connection, text
 
 from clipgres import collections
 from clipgres.errors import NotFound
+from clipgres.reasons import Reason
 
 ITEM_SQL = """
     SELECT i.key, i.namespace, i.metadata, i.image_id, i.created_at, im.url, im.host, im.width, im.height, im.bytes,
-           im.content_type, im.last_seen_alive,
+           im.content_type, nullif(im.state, 'new') = 'ok' AS alive, im.reason, im.final_url,
+           im.last_seen_alive, im.changed_at, im.checked_at, im.next_check,
            ARRAY(SELECT c.text FROM clipgres.caption c WHERE c.image_id = i.image_id ORDER BY c.id) AS captions,
            EXISTS (SELECT FROM clipgres.thumbnail t WHERE t.image_id = i.image_id) AS has_thumbnail
     FROM {items} i
@@ -27,7 +29,10 @@ THUMBNAILS_SQL = text("SELECT image_id, webp FROM clipgres.thumbnail WHERE image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An item of a collection; without an image (a plain vector) the picture's facts are None."""
+    """An item of a collection; without an image (a plain vector) the picture's facts are None.
+
+    Where it is not `alive`, the `reason` says why; `final_url` is where it has moved for good.
+    """
 
     key: str
     namespace: str
@@ -42,7 +47,13 @@ class Item:
     bytes: int | None
     content_type: str | None
     created_at: datetime
+    alive: bool | None
+    reason: Reason | None
+    final_url: str | None
     last_seen_alive: datetime | None
+    changed_at: datetime | None
+    checked_at: datetime | None
+    next_check: datetime | None
 
     @property
     def caption(self) -> str | None:
@@ -60,7 +71,7 @@ def find_item(connection: Connection, collection: str, key: str, namespace: str 
     row = connection.execute(statement, {"namespace": namespace, "key": key}).mappings().first()
     if row is None:
         raise NotFound(f'there is no item "{key[:60]}" in collection "{collection}"')
-    return Item(**row)
+    return Item(**{**row, "reason": row["reason"] and Reason.stored_as(row["reason"])})
 
 
 def thumbnails(connection: Connection, image_ids: Sequence[int]) -> dict[int, bytes]:

@@ -10,16 +10,22 @@ from uuid import UUID
 from pgvector import HalfVector
 from sqlalchemy import Connection, text
 
+from clipgres import placeholders
+from clipgres.attempts import as_detail
 from clipgres.collections import Collection
 from clipgres.database import driver_connection
 from clipgres.encoder import Vectors
+from clipgres.images import write_images
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What fetching and decoding found of an image that is there; `length` in bytes."""
+    """What fetching and decoding found of an image that is there; `length` in bytes.
+
+    `final_url` is where a permanent redirect led; None where the image is still where its URL says.
+    """
 
     http_status: int
     content_type: str | None
@@ -30,6 +36,9 @@ class Facts:
     sha256: bytes
     phash: int
     thumbnail: bytes | None
+    last_modified: str | None = None
+    final_url: str | None = None
+    x_robots_tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,7 @@ class Outcome:
     """What became of one job: `ok` with its embedding, `failed` for a reason, or `pending` again after `delay_s`.
 
     `embedding` is float32 [dimension], unit length. An attempt that is not counted leaves the job as it was claimed.
+    `detail` says a failure in the error's own words, and `took_ms` how long the fetch took; None where there was none.
     """
 
     image_id: int
@@ -47,6 +57,8 @@ class Outcome:
     is_counted: bool = True
     facts: Facts | None = None
     embedding: Vectors | None = None
+    detail: str | None = None
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,38 +97,19 @@ STAGING_SQL = text("""
     CREATE TEMP TABLE IF NOT EXISTS outcome (
         image_id bigint, status text, reason text, http_status smallint, delay_s float8, is_counted boolean,
         is_alive boolean, content_type text, etag text, bytes bigint, width integer, height integer, sha256 bytea,
-        phash bigint, webp bytea, embedding halfvec
+        phash bigint, webp bytea, last_modified text, final_url text, x_robots_tag text, embedding halfvec, detail text,
+        took_ms integer
     ) ON COMMIT DELETE ROWS
 """)
+LOST_SQL = text("DELETE FROM outcome WHERE image_id <> ALL (:held)")
 COPY_SQL = "COPY outcome FROM STDIN (FORMAT BINARY)"
 COPY_TYPES = (
     "int8", "text", "text", "int2", "float8", "bool",
     "bool", "text", "text", "int8", "int4", "int4", "bytea",
-    "int8", "bytea", "halfvec",
+    "int8", "bytea", "text", "text", "text", "halfvec", "text",
+    "int4",
 )  # fmt: skip
 
-# An image that is there, or that ended for good, is looked at again a month later.
-ALIVE_SQL = text("""
-    UPDATE clipgres.image im
-    SET state = 'ok', reason = NULL, http_status = o.http_status, content_type = o.content_type, etag = o.etag,
-        bytes = o.bytes, width = o.width, height = o.height, sha256 = o.sha256, phash = o.phash,
-        first_seen_alive = coalesce(im.first_seen_alive, now()), last_seen_alive = now(),
-        next_check = now() + interval '30 days'
-    FROM outcome o
-    WHERE im.id = o.image_id AND o.is_alive
-""")
-DEAD_SQL = text("""
-    UPDATE clipgres.image im
-    SET state = 'failed', reason = o.reason, http_status = o.http_status, next_check = now() + interval '30 days'
-    FROM outcome o
-    WHERE im.id = o.image_id AND o.status = 'failed' AND NOT o.is_alive AND o.reason <> 'encoder_failed'
-""")
-THUMBNAIL_SQL = text("""
-    INSERT INTO clipgres.thumbnail (image_id, webp)
-    SELECT image_id, webp FROM outcome WHERE webp IS NOT NULL ORDER BY image_id
-    ON CONFLICT (image_id) DO UPDATE SET webp = excluded.webp
-    WHERE thumbnail.webp IS DISTINCT FROM excluded.webp
-""")
 # An unchanged row is not written again: each update of an item enters the HNSW graph anew.
 ITEM_SQL = """
     INSERT INTO {items} AS item (namespace, key, image_id, metadata, embedding)
@@ -153,32 +146,40 @@ JOB_SQL = text("""
 """)
 
 
-def write_outcomes(connection: Connection, collection: Collection, token: UUID, outcomes: Sequence[Outcome]) -> Written:
+def write_outcomes(
+    connection: Connection, collection: Collection, token: UUID, outcomes: Sequence[Outcome], *, recheck_days: float
+) -> Written:
     """Record what became of jobs held under `token`, all of it or nothing, in the caller's transaction.
 
     A job that is no longer held under it, or not there any more, is left alone: its new holder has the word.
     """
     by_image = {outcome.image_id: outcome for outcome in outcomes}
     ours = {"collection": collection.id}
+    stage(connection, list(by_image.values()))
     rows = connection.execute(HELD_SQL, {**ours, "token": token, "images": list(by_image)})
     held = [by_image[image_id] for image_id in rows.scalars()]
+    hidden = 0
     if held:
-        _stage(connection, held)
-        for statement in (ALIVE_SQL, DEAD_SQL, THUMBNAIL_SQL):
-            connection.execute(statement)
+        keep_held(connection, held, len(by_image) - len(held))
+        hidden = placeholders.mark_outcomes(connection, collection)
+        write_images(connection, recheck_days=recheck_days)
         connection.execute(text(ITEM_SQL.format(items=collection.item_table)), ours)
         connection.execute(text(CAPTION_JOB_SQL.format(captions=collection.caption_table)), ours)
         connection.execute(JOB_SQL, ours)
     count = Counter(outcome.status for outcome in held)
     return Written(
-        ok=count[JobStatus.OK],
-        failed=count[JobStatus.FAILED],
+        ok=count[JobStatus.OK] - hidden,
+        failed=count[JobStatus.FAILED] + hidden,
         put_off=count[JobStatus.PENDING],
         lost=len(by_image) - len(held),
     )
 
 
-def _stage(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+def stage(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Put outcomes where the statements of this transaction find them: in the temporary table `outcome`.
+
+    It comes before any lock: no timeout ends the session of a process that was stopped while it sends.
+    """
     connection.execute(STAGING_SQL)
     with driver_connection(connection).cursor() as cursor, cursor.copy(COPY_SQL) as copy:
         copy.set_types(COPY_TYPES)
@@ -186,12 +187,19 @@ def _stage(connection: Connection, outcomes: Sequence[Outcome]) -> None:
             copy.write_row(_copied(outcome))
 
 
+def keep_held(connection: Connection, held: Sequence[Outcome], lost: int) -> None:
+    """Take back what was staged of those that are held no longer, if there are any."""
+    if lost:
+        connection.execute(LOST_SQL, {"held": [outcome.image_id for outcome in held]})
+
+
 def _copied(outcome: Outcome) -> tuple[object, ...]:
     facts = outcome.facts
-    found: tuple[object, ...] = (None,) * 8
+    found: tuple[object, ...] = (None,) * 11
     if facts is not None:
         size = (facts.length, facts.width, facts.height)
-        found = (facts.content_type, facts.etag, *size, facts.sha256, facts.phash, facts.thumbnail)
+        said = (facts.last_modified, facts.final_url, facts.x_robots_tag)
+        found = (facts.content_type, facts.etag, *size, facts.sha256, facts.phash, facts.thumbnail, *said)
     return (
         outcome.image_id,
         outcome.status.value,
@@ -202,4 +210,6 @@ def _copied(outcome: Outcome) -> tuple[object, ...]:
         facts is not None,
         *found,
         None if outcome.embedding is None else HalfVector(outcome.embedding),
+        as_detail(outcome.detail),
+        outcome.took_ms,
     )
