@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-MAX_CLAIMS = 5
+MAX_CLAIMS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,8 @@ class Claimed:
     """A job in this worker's hands.
 
     `thumbnail` is there when another collection had the image fetched; `put_off_s` is how long the job was put off the
-    last time, and a suspect was in the hands of a worker that died or hung.
+    last time, and a suspect was in the hands of a worker that died or hung. The host is to be left alone for
+    `host_paused_s` seconds more, after failing so often that it was left alone `host_trips` times in a row.
     """
 
     image_id: int
@@ -26,6 +27,9 @@ class Claimed:
     put_off_s: float
     is_suspect: bool
     thumbnail: bytes | None
+    host_paused_s: float = 0
+    host_trips: int = 0
+    host_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,9 @@ class Due:
     jobs: int
 
 
-# One of many jobs may be what takes its worker down. So a claim with suspects is a quarter as large for each attempt
-# they had, and the jobs beside the poisonous one come through before their own attempts are used up. With `local`
-# networks given, only jobs are claimed that need no other network to be fetched.
+# One of many jobs may be what takes its worker down. So a claim with suspects is small, 16 of 256, and the next time
+# one alone: the jobs beside the poisonous one come through before their own claims are used up. With `local` networks
+# given, only jobs are claimed that need no other network to be fetched.
 CLAIM_SQL = text(r"""
     WITH due AS (
         SELECT j.collection_id, j.image_id, j.next_attempt_at, j.next_attempt_at - j.updated_at AS put_off,
@@ -47,6 +51,7 @@ CLAIM_SQL = text(r"""
         FROM clipgres.job j
         JOIN clipgres.image im ON im.id = j.image_id
         WHERE j.collection_id = :collection AND j.status = 'pending' AND j.next_attempt_at <= now()
+          AND EXISTS (SELECT FROM clipgres.collection c WHERE c.id = :collection AND c.paused_at IS NULL)
           AND (
             CAST(:local AS inet[]) IS NULL OR
             im.state = 'ok' AND EXISTS (SELECT FROM clipgres.thumbnail t WHERE t.image_id = im.id) OR
@@ -66,13 +71,15 @@ CLAIM_SQL = text(r"""
             attempts = j.attempts + 1, updated_at = now()
         FROM sized s
         WHERE j.collection_id = s.collection_id AND j.image_id = s.image_id
-          AND s.place <= greatest(1, :limit / power(4, s.most))
+          AND s.place <= CASE s.most WHEN 0 THEN :limit WHEN 1 THEN ceil(sqrt(:limit)) ELSE 1 END
         RETURNING j.image_id, j.attempts, s.put_off, s.is_suspect
     )
     SELECT l.image_id, l.attempts, l.is_suspect, greatest(extract(epoch FROM l.put_off)::float8, 0) AS put_off_s,
-           im.url, im.host, t.webp AS thumbnail
+           im.url, im.host, t.webp AS thumbnail, h.reason AS host_reason, coalesce(h.trips, 0) AS host_trips,
+           coalesce(greatest(extract(epoch FROM h.paused_until - now())::float8, 0), 0) AS host_paused_s
     FROM leased l
     JOIN clipgres.image im ON im.id = l.image_id
+    LEFT JOIN clipgres.host h ON h.name = im.host
     LEFT JOIN clipgres.thumbnail t ON t.image_id = l.image_id AND im.state = 'ok'
 """)
 
@@ -81,7 +88,8 @@ RENEW_SQL = text("""
     WHERE status = 'leased' AND lease_token = ANY (:tokens)
 """)
 
-# A job that was claimed this often without an end takes its worker down each time: it ends here.
+# A job that was claimed this often in a row without an end takes its worker down each time: it ends here. How often it
+# was tried before with an end of its own does not count against it.
 SWEEP_SQL = text("""
     WITH expired AS (
         SELECT collection_id, image_id FROM clipgres.job
@@ -90,17 +98,19 @@ SWEEP_SQL = text("""
         FOR UPDATE SKIP LOCKED
     )
     UPDATE clipgres.job j
-    SET status = CASE WHEN j.attempts >= :max_claims THEN 'failed' ELSE 'pending' END,
+    SET status = CASE WHEN j.reason = 'stuck' AND j.attempts >= :max_claims THEN 'failed' ELSE 'pending' END,
+        attempts = CASE WHEN j.reason = 'stuck' THEN j.attempts ELSE 1 END,
         reason = 'stuck', lease_token = NULL, leased_until = NULL, next_attempt_at = now(), updated_at = now()
     FROM expired e
     WHERE j.collection_id = e.collection_id AND j.image_id = e.image_id
 """)
 
 RELEASE_SQL = text("""
-    UPDATE clipgres.job
-    SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_token = NULL, leased_until = NULL,
-        next_attempt_at = now() + make_interval(secs => :delay_s), updated_at = now()
-    WHERE status = 'leased' AND lease_token = :token AND image_id = ANY (:images)
+    UPDATE clipgres.job j
+    SET status = 'pending', attempts = greatest(j.attempts - 1, 0), lease_token = NULL, leased_until = NULL,
+        next_attempt_at = now() + make_interval(secs => r.delay_s), updated_at = now()
+    FROM unnest(CAST(:images AS bigint[]), CAST(:delays AS float8[])) AS r (image_id, delay_s)
+    WHERE j.status = 'leased' AND j.lease_token = :token AND j.image_id = r.image_id
 """)
 
 DUE_SQL = text("""
@@ -113,7 +123,7 @@ DUE_SQL = text("""
             LIMIT :cap
         ) capped
     ) d
-    WHERE c.state = 'ready' AND d.jobs > 0
+    WHERE c.state = 'ready' AND c.paused_at IS NULL AND d.jobs > 0
     ORDER BY c.id
 """)
 
@@ -159,9 +169,13 @@ def renew(connection: Connection, tokens: Collection[UUID], *, lease_s: float) -
     return connection.execute(RENEW_SQL, {"tokens": list(tokens), "lease_s": lease_s}).rowcount
 
 
-def release(connection: Connection, token: UUID, image_ids: Collection[int], *, delay_s: float = 0) -> int:
-    """Give back jobs that are still held under `token`, without counting the attempt; returns how many."""
-    return connection.execute(RELEASE_SQL, {"token": token, "images": list(image_ids), "delay_s": delay_s}).rowcount
+def release(connection: Connection, token: UUID, delays: Mapping[int, float]) -> int:
+    """Give back jobs that are still held under `token`, each put off by so many seconds; returns how many.
+
+    The attempt is not counted.
+    """
+    parameters = {"token": token, "images": list(delays), "delays": list(delays.values())}
+    return connection.execute(RELEASE_SQL, parameters).rowcount
 
 
 def sweep(connection: Connection) -> int:
@@ -170,7 +184,7 @@ def sweep(connection: Connection) -> int:
 
 
 def due(connection: Connection, *, cap: int) -> list[Due]:
-    """The collections with due jobs, each counted up to `cap`."""
+    """The collections with due jobs that are not paused, each counted up to `cap`."""
     return [Due(row.collection_id, row.jobs) for row in connection.execute(DUE_SQL, {"cap": cap})]
 
 

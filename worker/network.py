@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from threading import Lock
 
 from clipgres.addresses import AllowedNetwork
-from clipgres.errors import ImageError
+from clipgres.errors import HostGivenUp, ImageError
 from clipgres.reasons import Reason
 from worker.outage import Outage
 from worker.stages import Embedded
@@ -29,7 +29,10 @@ PROBE_JOBS = 16
 PROBE_EVERY_S = 10.0
 
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
-NO_REPLY = frozenset({Reason.BAD_URL, Reason.BLOCKED_ADDRESS, Reason.STUCK, Reason.ENCODER_FAILED})
+# What may be known without a word from the host; its robots.txt was read some time ago.
+NO_REPLY = frozenset({
+    Reason.BAD_URL, Reason.BLOCKED_ADDRESS, Reason.ROBOTS_DENIED, Reason.STUCK, Reason.ENCODER_FAILED,
+})  # fmt: skip
 
 
 class Network:
@@ -67,7 +70,9 @@ class Network:
 
     def note(self, host: str, result: Embedded | ImageError) -> None:
         """Note what came of a fetch: a picture, and any failure that only a host can cause, is a reply."""
-        if isinstance(result, ImageError):
+        if isinstance(result, HostGivenUp):
+            is_reply = False
+        elif isinstance(result, ImageError):
             is_reply = not result.reason.needs_network_witness and result.reason not in NO_REPLY
         else:
             is_reply = result.facts is not None
@@ -76,15 +81,17 @@ class Network:
 
     def explains(self, host: str, reason: Reason) -> bool:
         """Whether the network may be the cause of a failure: nothing witnesses that it works. Counted as held."""
-        if not reason.needs_network_witness or self.is_local(host):
+        if self.has_witness(host, reason, since=time.monotonic() - PROOF_S):
             return False
         with self._lock:
-            if time.monotonic() - self._replied_at < PROOF_S:
-                return False
             self._held_since_reply += 1
             if self.is_suspected:
                 self._outage.begin(f"{reason.gloss}; nothing else answers either, so jobs are put off uncounted")
             return True
+
+    def has_witness(self, host: str, reason: Reason, *, since: float) -> bool:
+        """Whether a failure is the host's own: only a host can cause it, or others have replied since that moment."""
+        return not reason.needs_network_witness or self._replied_at >= since or self.is_local(host)
 
     @property
     def is_suspected(self) -> bool:

@@ -1,21 +1,27 @@
-"""Whose turn it is: a collection gives way to others that wait, after a minute or as soon as the network seems dead."""
+"""Whose turn it is: a collection gives way to others that wait, after a minute or as soon as the network seems dead.
+
+One that is paused ends its turn at once.
+"""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from clipgres.database import transaction
+from clipgres.errors import Unavailable
 from worker.network import Network
 
 TURN_S = 60.0
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 
+IS_PAUSED_SQL = text("SELECT paused_at IS NOT NULL FROM clipgres.collection WHERE id = :collection")
 OTHERS_DUE_SQL = text("""
     SELECT EXISTS (
         SELECT FROM clipgres.collection c
-        WHERE c.id <> :collection AND c.state = 'ready' AND EXISTS (
+        WHERE c.id <> :collection AND c.state = 'ready' AND c.paused_at IS NULL AND EXISTS (
             SELECT FROM clipgres.job j
             WHERE j.collection_id = c.id AND j.status = 'pending' AND j.next_attempt_at <= now()
         )
@@ -34,15 +40,17 @@ class Turn:
         self._is_over = False
 
     def goes_on(self) -> bool:
-        """Whether to claim more; asks the database every few seconds once the turn may end."""
+        """Whether to claim more; asks the database every few seconds, and goes on while that is away."""
         now = time.monotonic()
-        least_s = LOOK_EVERY_S if self._network.is_suspected else TURN_S
-        if not self._is_over and now - self._began >= least_s and now - self._looked_at >= LOOK_EVERY_S:
+        if not self._is_over and now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            self._is_over = self._others_wait()
+            with suppress(Unavailable), transaction(self._engine) as connection:
+                self._is_over = self._ends(connection, now)
         return not self._is_over
 
-    def _others_wait(self) -> bool:
-        with transaction(self._engine) as connection:
-            answer: bool = connection.execute(OTHERS_DUE_SQL, {"collection": self._collection_id}).scalar_one()
-        return answer
+    def _ends(self, connection: Connection, now: float) -> bool:
+        ours = {"collection": self._collection_id}
+        if connection.execute(IS_PAUSED_SQL, ours).scalar_one_or_none() is not False:
+            return True
+        least_s = LOOK_EVERY_S if self._network.is_suspected else TURN_S
+        return now - self._began >= least_s and bool(connection.execute(OTHERS_DUE_SQL, ours).scalar_one())

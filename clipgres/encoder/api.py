@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipgres.models import Space
-from clipgres.preprocess import Pixels
+from clipgres.preprocess import Pixels, Preprocessing
 
 Vectors = NDArray[np.float32]
 
@@ -25,6 +25,10 @@ class Encoder(Protocol):
     def space(self) -> Space:
         """The model, revision, preprocessing and dimension: two encoders of one space are interchangeable."""
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes the small square that the model sees; needs no model."""
+
     def text(self, texts: Sequence[str]) -> Vectors:
         """The vectors of texts; a text longer than the model reads is cut at its limit."""
 
@@ -32,10 +36,7 @@ class Encoder(Protocol):
         """Which of the texts are longer than the model reads."""
 
     def images(self, images: Sequence[Image.Image]) -> Vectors:
-        """The vectors of pictures: `embed` of `prepare` of each."""
-
-    def prepare(self, image: Image.Image) -> Pixels:
-        """The small uint8 square [side, side, 3] the model sees; cheap, needs no model, mostly without the GIL."""
+        """The vectors of pictures: `embed` of each as its preprocessing makes it."""
 
     def embed(self, prepared: Sequence[Pixels]) -> Vectors:
         """The vectors of prepared pictures."""

@@ -19,16 +19,24 @@ def by_halves(embed: Callable[[Sequence[T]], Vectors], inputs: Sequence[T]) -> l
     A batch it fails on, for want of memory or because of one input, is halved until it passes.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or its device is lost.
     """
+    vectors = _tried(embed, inputs)
+    if vectors is not None:
+        return [vector if is_usable else None for vector, is_usable in zip(vectors, usable(vectors), strict=True)]
+    if len(inputs) == 1:
+        return [None]
+    middle = len(inputs) // 2
+    return [*by_halves(embed, inputs[:middle]), *by_halves(embed, inputs[middle:])]
+
+
+def _tried(embed: Callable[[Sequence[T]], Vectors], inputs: Sequence[T]) -> Vectors | None:
+    """The vectors, or None where the model fails; the error is gone by then, with all the memory that it holds."""
     try:
-        vectors = embed(inputs)
+        return embed(inputs)
     except ModelError:
         raise
     except Exception as error:
         if len(inputs) == 1:
             log.warning("the model failed on an input: %s", error)
-            return [None]
-        middle = len(inputs) // 2
-        return [*by_halves(embed, inputs[:middle]), *by_halves(embed, inputs[middle:])]
-    return [vector if is_usable else None for vector, is_usable in zip(vectors, usable(vectors), strict=True)]
+        return None

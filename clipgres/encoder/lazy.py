@@ -15,7 +15,7 @@ from clipgres.encoder.api import Encoder, Vectors
 from clipgres.errors import ModelError
 from clipgres.model_files import ModelFiles, open_model
 from clipgres.models import Space, preprocessing_of, read_space
-from clipgres.preprocess import Pixels
+from clipgres.preprocess import Pixels, Preprocessing
 from clipgres.settings import DEFAULT_MODEL, Settings, default_home
 
 
@@ -60,6 +60,11 @@ class LazyEncoder:
         return self._space
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """See `Encoder`; loads nothing."""
+        return self._preprocessing
+
+    @property
     def is_loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._encoder is not None
@@ -89,11 +94,7 @@ class LazyEncoder:
 
     def images(self, images: Sequence[Image.Image]) -> Vectors:
         """See `Encoder`."""
-        return self.embed([self.prepare(image) for image in images])
-
-    def prepare(self, image: Image.Image) -> Pixels:
-        """See `Encoder`; loads nothing."""
-        return self._preprocessing.prepare(image)
+        return self.embed([self._preprocessing.prepare(image) for image in images])
 
     def embed(self, prepared: Sequence[Pixels]) -> Vectors:
         """See `Encoder`."""

@@ -97,7 +97,7 @@ def test_batches_give_what_singles_give_in_order(encoder: Encoder) -> None:
 
 
 def test_prepared_pictures_give_the_same(encoder: Encoder) -> None:
-    prepared = [encoder.prepare(picture) for picture in pictures()]
+    prepared = [encoder.preprocessing.prepare(picture) for picture in pictures()]
     assert all((square.shape, square.dtype) == ((32, 32, 3), np.uint8) for square in prepared)
     assert np.array_equal(encoder.embed(prepared), encoder.images(pictures()))
 
@@ -150,7 +150,7 @@ def test_threads_are_set(model: Path) -> None:
 
 def test_lazy_encoder_knows_its_space_before_it_loads(model: Path, encoder: Encoder, tmp_path: Path) -> None:
     lazy = LazyEncoder(Settings(model=str(model), home=tmp_path, model_batch=3))
-    square = lazy.prepare(pictures()[0])
+    square = lazy.preprocessing.prepare(pictures()[0])
     assert (lazy.space, lazy.is_loaded) == (encoder.space, False)
     assert np.allclose(lazy.embed([square]), encoder.images(pictures()[:1]), atol=1e-5)
     assert lazy.is_loaded
