@@ -25,13 +25,15 @@ from bench.photos import ENDS, PictureSite, picture_site
 from bench.stages import Cost, Pipeline, cores
 from clipgres.addresses import AddressPolicy
 from clipgres.database import create_engine
+from clipgres.decoders import Decoders
 from clipgres.encoder import LazyEncoder
 from clipgres.errors import ClipgresError
 from clipgres.fetch import Fetcher
 from clipgres.model_files import TINY
 from clipgres.settings import Settings
+from worker.breaker import Breaker
 from worker.network import Network
-from worker.pipeline import Tools
+from worker.tools import Tools
 
 FULL = "vit-b-32"
 GOAL = 0.75
@@ -88,9 +90,16 @@ def pipeline(model: str) -> Iterator[Pipeline]:
         folder = Path(temporary)
         settings = Settings(home=folder, model=_model(model, folder), fetch_allow="127.0.0.0/8")
         engine = create_engine(url, pool_size=8)
-        with Fetcher(settings) as fetcher:
+        with Fetcher(settings) as fetcher, Decoders(settings) as decoders:
             network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
-            tools = Tools(engine=engine, fetch=fetcher.fetch, network=network, settings=settings)
+            tools = Tools(
+                engine=engine,
+                fetch=fetcher.fetch,
+                decoders=decoders,
+                network=network,
+                breaker=Breaker(engine, network, settings),
+                settings=settings,
+            )
             yield Pipeline(LazyEncoder(settings).load(), tools, folder)
         engine.dispose()
 

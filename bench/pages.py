@@ -23,6 +23,7 @@ from bench.search import Vectors, clustered, fill
 from clipgres.answer import Answer
 from clipgres.collections import Collection
 from clipgres.database import create_engine, search_engine
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.filters import compile_filter
@@ -75,7 +76,8 @@ def main(rows: int, dimension: int, queries: int) -> None:
         engine = search_engine(url, settings, "clipgres bench")
         encoders = Prepared(everything[rows:])
         fetcher = Fetcher(settings)
-        paged, unpaged = (Searcher(engine, encoders, fetcher, settings, kept) for kept in (redis, None))
+        decoders = Decoders(settings, processes=1)
+        paged, unpaged = (Searcher(engine, encoders, fetcher, decoders, settings, kept) for kept in (redis, None))
         times = measure(paged, unpaged, queries)
         sizes = [
             statistics.median(redis.strlen(key) for key in redis.keys(f"clipgres:pages:{kind}:*"))

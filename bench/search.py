@@ -24,6 +24,7 @@ from bench.database import scratch_database
 from clipgres import collections
 from clipgres.collections import Collection
 from clipgres.database import autocommit, driver_connection, libpq_url, search_engine, transaction
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.fetch import Fetcher
 from clipgres.models import Space
@@ -183,7 +184,7 @@ def searching(engine: Engine, collection: Collection) -> Callable[..., list[str]
 def asking(engine: Engine) -> Callable[..., list[str]]:
     """The same from the request on: its vector is read, its collection found, its scores are held against others."""
     settings = Settings()
-    searcher = Searcher(engine, Encoders(settings), Fetcher(settings), settings)
+    searcher = Searcher(engine, Encoders(settings), Fetcher(settings), Decoders(settings, processes=1), settings)
 
     def ask(query: Vectors, **fields: Any) -> list[str]:
         answer = searcher.search(SearchRequest(vector=tuple(query.tolist()), top_k=TOP_K, **fields))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from PIL import Image
 from sqlalchemy import text
 
 from clipgres.collections import Collection, find_or_create
@@ -27,8 +26,10 @@ from clipgres.lists import open_list
 from clipgres.writes import write_outcomes
 from worker.claims import claim_next
 from worker.outcome import Result, outcome_of
-from worker.pipeline import WRITE_ROWS, Tools, run
+from worker.pipeline import run
+from worker.results import WRITE_ROWS
 from worker.stages import Embedded, Obtaining, Picture, embed
+from worker.tools import Tools
 
 T = TypeVar("T")
 
@@ -83,8 +84,8 @@ class Pipeline:
         """Decode, make the thumbnail, and prepare for the model."""
         bodies = {url: reply for url, reply in fetched.items() if isinstance(reply, Fetched)}
         failures = {url: reply for url, reply in fetched.items() if isinstance(reply, ImageError)}
-        side = len(self.encoder.prepare(Image.new("RGB", (64, 64))))
-        obtain = Obtaining(bodies.__getitem__, self.encoder, self.tools.settings, side)
+        decoders, how = self.tools.decoders, self.encoder.preprocessing
+        obtain = Obtaining(bodies.__getitem__, decoders, how, self.tools.settings)
         return {**failures, **_each(lambda url: obtain(_job(url)), list(bodies), cores())}
 
     def _embed(self, obtained: Mapping[str, Picture | ImageError]) -> dict[str, Result]:
@@ -104,7 +105,8 @@ class Pipeline:
             for group in _portions(rows, WRITE_ROWS):
                 outcomes = [outcome_of(row.job, results[row.job.url], network, settings) for row in group]
                 with transaction(engine) as connection:
-                    write_outcomes(connection, collection, rows[0].token, outcomes)
+                    days = settings.recheck_days
+                    write_outcomes(connection, collection, rows[0].token, outcomes, recheck_days=days)
 
     def _enqueue(self, run_name: str, urls: Sequence[str]) -> Collection:
         path = self.folder / f"{run_name}.tsv"

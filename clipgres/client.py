@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from clipgres import saved
 from clipgres.collections import DEFAULT
 from clipgres.database import create_engine, search_engine
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import BadRequest
@@ -42,10 +43,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end the decoder."""
         self._searcher.engine.dispose()
         self._engine.dispose()
         self._searcher.fetcher.close()
+        self._searcher.decoders.close()
         if self._searcher.redis:
             self._searcher.redis.close()
 
@@ -69,12 +71,14 @@ class Client:
         min_score: float | None = None,
         min_percentile: float | None = None,
         mode: str = "auto",
+        fold: str = "none",
         cursor: str | None = None,
     ) -> Hits:
         """Search by text, by picture (a path, bytes or PIL image, or an address), by keys of items, or by several.
 
         What it should not show goes into `not_text` and `unlike`; `criterion` compares with pictures ("image"), with
-        their captions ("text") or with "both".
+        their captions ("text") or with "both". `fold` shows one of pictures with the same "url" or "bytes", or of those
+        that look the same ("near"); `duplicates` of a hit says how many others there are.
 
         Raises:
             BadRequest, NotFound: what is asked for is wrong or not there; the text says what.
@@ -100,6 +104,7 @@ class Client:
                 "min_score": min_score,
                 "min_percentile": min_percentile,
                 "mode": mode,
+                "fold": fold,
                 "cursor": cursor,
             }
         )
@@ -147,7 +152,8 @@ def connect(**settings: Any) -> Client:
     """
     read = load_settings(**settings)
     replica = search_engine(read_database_url(read), read, "clipgres python")
-    searcher = Searcher(replica, Encoders(read), Fetcher(read), read, connect_redis(redis_url(read)))
+    redis = connect_redis(redis_url(read))
+    searcher = Searcher(replica, Encoders(read), Fetcher(read), Decoders(read, processes=1), read, redis)
     return Client(searcher, create_engine(database_url(read), pool_size=1, name="clipgres python"))
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
-from clipgres.errors import PermanentImageError
+from clipgres.errors import ImageError, PermanentImageError, TransientImageError
 from clipgres.reasons import Reason
-from clipgres.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
@@ -35,23 +34,43 @@ _UPRIGHT = {
 }
 
 
+class Limits(Protocol):
+    """What a picture may measure: settings are such limits, and so are the orders of a decoder process.
+
+    This module imports no settings, since it is most of what a decoder process loads.
+    """
+
+    @property
+    def image_max_pixels(self) -> int:
+        """Width times height."""
+
+    @property
+    def image_max_side(self) -> int:
+        """The longer side."""
+
+    @property
+    def image_min_side(self) -> int:
+        """The shorter side."""
+
+    @property
+    def image_max_aspect(self) -> float:
+        """The longer side as a multiple of the shorter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A picture that can be used; `image` may be reduced, `width` and `height` are the upright original's.
 
-    `content_hash` is the SHA-256 of the bytes, `perceptual_hash` a signed 64-bit difference hash: pictures that
-    look alike differ in few bits.
+    `perceptual_hash` is a signed 64-bit difference hash: pictures that look alike differ in few bits.
     """
 
     image: Image.Image
     width: int
     height: int
-    format: str
-    content_hash: bytes
     perceptual_hash: int
 
 
-def decode(body: bytes, settings: Settings, target: int = 224) -> Decoded:
+def decode(body: bytes, limits: Limits, target: int = 224) -> Decoded:
     """Decode the first frame of a picture to upright RGB, transparent parts white.
 
     A picture whose short side is more than twice `max(2 * target, 256)` px is reduced while it is decoded, never
@@ -59,11 +78,12 @@ def decode(body: bytes, settings: Settings, target: int = 224) -> Decoded:
 
     Raises:
         PermanentImageError: not a picture, cut off, broken, or beyond a limit.
+        TransientImageError: there was not enough memory for it.
     """
     _quieten_pillow()
     try:
-        return _decode(body, settings, max(2 * target, THUMBNAIL_SHORT_SIDE))
-    except PermanentImageError:
+        return _decode(body, limits, max(2 * target, THUMBNAIL_SHORT_SIDE))
+    except ImageError:
         raise
     except Exception as error:
         raise _failure_of(error, body) from error
@@ -81,33 +101,32 @@ def thumbnail(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _decode(body: bytes, settings: Settings, short_side: int) -> Decoded:
+def _decode(body: bytes, limits: Limits, short_side: int) -> Decoded:
     with Image.open(BytesIO(body), formats=FORMATS) as source:
         width, height = source.size
-        _check_limits(width, height, settings)
+        _check_limits(width, height, limits)
         source.draft(None, (short_side, short_side))
         source.load()
         orientation = _orientation(source)
         image = _reduced(_to_rgb(source), short_side)
-        name = "JPEG" if source.format == "MPO" else str(source.format)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Decoded(image, width, height, name, hashlib.sha256(body).digest(), _difference_hash(image))
+    return Decoded(image, width, height, _difference_hash(image))
 
 
-def _check_limits(width: int, height: int, settings: Settings) -> None:
+def _check_limits(width: int, height: int, limits: Limits) -> None:
     short, long = sorted((width, height))
     size = f"{width:,} x {height:,} px"
-    if short < settings.image_min_side:
-        raise PermanentImageError(Reason.TOO_SMALL, f"{size}, less than {settings.image_min_side} px")
-    if width * height > settings.image_max_pixels:
-        raise PermanentImageError(Reason.TOO_MANY_PIXELS, f"{size}, more than {settings.image_max_pixels:,} pixels")
-    if long > settings.image_max_side:
-        raise PermanentImageError(Reason.TOO_MANY_PIXELS, f"{size}, a side longer than {settings.image_max_side:,} px")
-    if long > short * settings.image_max_aspect:
-        raise PermanentImageError(Reason.BAD_ASPECT, f"{size}, longer than {settings.image_max_aspect:g} to 1")
+    if short < limits.image_min_side:
+        raise PermanentImageError(Reason.TOO_SMALL, f"{size}, less than {limits.image_min_side} px")
+    if width * height > limits.image_max_pixels:
+        raise PermanentImageError(Reason.TOO_MANY_PIXELS, f"{size}, more than {limits.image_max_pixels:,} pixels")
+    if long > limits.image_max_side:
+        raise PermanentImageError(Reason.TOO_MANY_PIXELS, f"{size}, a side longer than {limits.image_max_side:,} px")
+    if long > short * limits.image_max_aspect:
+        raise PermanentImageError(Reason.BAD_ASPECT, f"{size}, longer than {limits.image_max_aspect:g} to 1")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -141,7 +160,9 @@ def _difference_hash(image: Image.Image) -> int:
     return int(np.packbits(cells[:, :-1] > cells[:, 1:]).view(">i8")[0])
 
 
-def _failure_of(error: Exception, body: bytes) -> PermanentImageError:
+def _failure_of(error: Exception, body: bytes) -> ImageError:
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return TransientImageError(Reason.DECODER_FAILED, "there was not enough memory to decode it")
     if isinstance(error, Image.DecompressionBombError):
         return PermanentImageError(Reason.TOO_MANY_PIXELS)
     unreadable = isinstance(error, UnidentifiedImageError)

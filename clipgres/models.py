@@ -7,7 +7,8 @@ from typing import Any
 
 from clipgres.errors import ModelError
 from clipgres.model_files import CONFIG, PROCESSORS, ModelFiles, open_model
-from clipgres.preprocess import Preprocessing, read_preprocessing
+from clipgres.preprocess import Preprocessing
+from clipgres.processor_config import read_preprocessing
 from clipgres.settings import DEFAULT_MODEL
 
 # pgvector indexes a halfvec of at most 4,000 dimensions.

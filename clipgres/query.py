@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.decode import decode
+from clipgres.decoders import Decoders
 from clipgres.encoder.api import unit, usable
 from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest, ImageError, NotFound
@@ -61,6 +61,7 @@ class QueryVectors:
     encoders: Encoders
     texts: TextVectors
     fetcher: Fetcher
+    decoders: Decoders
     settings: Settings
 
     def of(self, request: SearchRequest, collection: Collection) -> QueryVector:
@@ -130,11 +131,12 @@ class QueryVectors:
                 raise _refusal("image_url", error) from error
 
     def _picture_vector(self, field: str, body: bytes, collection: Collection) -> Vector:
+        encoder = self.encoders.of(collection.space)
         try:
-            picture = decode(body, self.settings).image
+            picture = self.decoders.picture(body, encoder.preprocessing)
         except ImageError as error:
             raise _refusal(field, error) from error
-        vectors = self.encoders.of(collection.space).images([picture])
+        vectors = encoder.embed([picture.pixels])
         if not usable(vectors)[0]:
             raise BadRequest(f"{field}: the model gives no usable vector for this picture", field)
         return vectors.reshape(-1)

@@ -1,4 +1,4 @@
-"""Fixtures: one PostgreSQL and one Redis a run, one migrated template, and a database of its own for every test."""
+"""Fixtures: one PostgreSQL and one Redis a process, one migrated template, a database of its own for every test."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from clipgres.servers.child import RunningChild, last_lines
 from clipgres.servers.postgres import SUPERUSER, bootstrap, embedded_database_url, postgres_child, prepare_postgres
 from clipgres.servers.redis import embedded_redis_url, prepare_redis, redis_child
 from clipgres.settings import PREFIX, Settings
+from tests.decoding import shared_decoders
 
 # Durability costs time and a test run has none to lose: only the tests turn it off.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
@@ -44,6 +45,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def nothing_left_running(clean_environment: None) -> Iterator[None]:
     """Fail the run if a test leaves a process behind, and end it."""
     yield
+    shared_decoders().close()
     _, left = psutil.wait_procs(_children(), timeout=5)
     names = [_command(process) for process in left]
     for process in left:

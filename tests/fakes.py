@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from clipgres.encoder import Space, Vectors, unit
-from clipgres.preprocess import Pixels
+from clipgres.preprocess import Pixels, Preprocessing
 
 SIDE = 4
 LONGEST = 75
@@ -26,6 +26,9 @@ class FakeEncoder:
 
     def __init__(self, dimension: int = 512, model: str = "fake/encoder", revision: str = "f" * 40) -> None:
         self.space = Space(model=model, revision=revision, preprocessing=f"fake-{SIDE}", dimension=dimension)
+        self.preprocessing = Preprocessing(
+            SIDE, False, SIDE, Image.Resampling.BOX, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        )
         self.pictures_seen = 0
         self.texts_seen = 0
         self._projection = np.random.default_rng(0).normal(size=(SIDE * SIDE * 3 + 1, dimension))
@@ -42,11 +45,7 @@ class FakeEncoder:
 
     def images(self, images: Sequence[Image.Image]) -> Vectors:
         """See `Encoder`."""
-        return self.embed([self.prepare(image) for image in images])
-
-    def prepare(self, image: Image.Image) -> Pixels:
-        """See `Encoder`."""
-        return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX))
+        return self.embed([self.preprocessing.prepare(image) for image in images])
 
     def embed(self, prepared: Sequence[Pixels]) -> Vectors:
         """See `Encoder`."""

@@ -18,10 +18,12 @@ from clipgres.models import Space
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.urls import normalise_url
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.hostile import HostileServer
+from worker.breaker import Breaker
 from worker.network import Network
-from worker.pipeline import Tools
+from worker.tools import Tools
 
 IMAGE_SQL = text("""
     INSERT INTO clipgres.image (url, url_key, host) VALUES (:url, :key, :host)
@@ -89,7 +91,10 @@ def make_tools(engine: Engine, settings: Settings, fetch: Callable[[str], Fetche
     """What a pipeline works with: these settings with the changes, and 16 downloads a host."""
     changed = settings.model_copy(update={"fetch_per_host": 16} | changes)
     network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
-    return Tools(engine=engine, fetch=fetch, network=network, settings=changed)
+    breaker = Breaker(engine, network, changed)
+    return Tools(
+        engine=engine, fetch=fetch, decoders=shared_decoders(), network=network, breaker=breaker, settings=changed
+    )
 
 
 def pictures(server: HostileServer, count: int) -> list[str]:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from clipgres.database import create_engine
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
 from webapp import create_app
@@ -50,7 +51,7 @@ class Site:
 def site(settings: Settings, engine: Engine, **more: Any) -> Site:
     """An application without pictures; errors come out as answers, as they do for people."""
     encoder = FakeEncoder()
-    app = create_app(settings, engine=engine, encoders=FixedEncoders(encoder), **more)
+    app = create_app(settings, engine=engine, encoders=FixedEncoders(encoder), decoders=shared_decoders(), **more)
     return Site(app, app.test_client(), engine, encoder)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Callable
 from threading import Lock
 
+from celery.worker import state
 from PIL import Image
 
 from clipgres.encoder import Encoder, usable
 from clipgres.encoders import Encoders
-from clipgres.errors import ModelError
+from clipgres.errors import DeviceLost, ModelError, SetupError
 from clipgres.models import Space
 
 log = logging.getLogger(__name__)
@@ -18,11 +21,17 @@ log = logging.getLogger(__name__)
 RETRY_EVERY_S = 60.0
 
 
+def end_worker() -> None:
+    """Have Celery end this process within a second or so, as if by SIGTERM but with an exit code that says why."""
+    state.should_stop = os.EX_SOFTWARE
+
+
 class Models:
     """Encoders that are known to work on this machine; safe to ask from many threads."""
 
-    def __init__(self, encoders: Encoders) -> None:
+    def __init__(self, encoders: Encoders, end_worker: Callable[[], None] = end_worker) -> None:
         self._encoders = encoders
+        self._end_worker = end_worker
         self._lock = Lock()
         self._proven: set[Space] = set()
         self._failed_at: dict[Space, float] = {}
@@ -45,8 +54,8 @@ class Models:
                 return None
             return encoder
 
-    def give_up(self, space: Space, error: ModelError) -> None:
-        """Leave a model alone for a minute; the same trouble is logged once."""
+    def give_up(self, space: Space, error: SetupError) -> None:
+        """Leave a model alone for a minute, for which nothing can be done here; the same trouble is logged once."""
         with self._lock:
             self._give_up(space, error)
 
@@ -67,13 +76,16 @@ class Models:
         """Why some collections get nothing from this worker, if so."""
         return "; ".join(self._trouble.values()) or None
 
-    def _give_up(self, space: Space, error: ModelError) -> None:
+    def _give_up(self, space: Space, error: SetupError) -> None:
         self._failed_at[space] = time.monotonic()
         self._trouble[space] = str(error)
         self._proven.discard(space)
         if str(error) not in self._told:
             self._told.add(str(error))
             log.error("no pictures for %s are embedded here: %s", space.model, error)
+        if isinstance(error, DeviceLost):
+            log.critical("this worker ends; what started it will start another")
+            self._end_worker()
 
 
 def _try_out(encoder: Encoder) -> None:

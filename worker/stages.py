@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from clipgres.decode import decode, thumbnail
+from clipgres.decoders import DecodedPicture, Decoders
 from clipgres.encoder import Encoder, Vectors, by_halves
-from clipgres.errors import ImageError, ModelError, TransientImageError
+from clipgres.errors import ImageError, ModelError, SetupError, TransientImageError
 from clipgres.fetch import Fetched
 from clipgres.jobs import Claimed
-from clipgres.preprocess import Pixels
+from clipgres.preprocess import Pixels, Preprocessing
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Facts
@@ -35,56 +36,82 @@ class Picture:
 
     pixels: Pixels
     facts: Facts | None
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A vector, float32 [dimension], or None where the model gave no usable one."""
+    """A vector, float32 [dimension], or None where the model gave no usable one; the fetch took `took_ms`, if any."""
 
     vector: Vectors | None
     facts: Facts | None
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Obtaining:
-    """How pictures are obtained: downloaded by many threads at once, decoded by a few of them at a time."""
+    """How pictures are obtained: downloaded by many threads at once, decoded by a few processes."""
 
     fetch: Callable[[str], Fetched]
-    encoder: Encoder
+    decoders: Decoders
+    preprocessing: Preprocessing
     settings: Settings
-    side: int = 224
     decoding: Pace = field(default_factory=Pace)
 
     def __call__(self, job: Claimed) -> Picture | ImageError:
-        """Get one picture ready for the model, from its thumbnail if there is one; it never raises."""
+        """Get one picture ready for the model, from its thumbnail if there is one.
+
+        Raises:
+            SetupError: nothing can be decoded on this machine.
+        """
         try:
             if job.thumbnail is not None:
                 with self.decoding:
-                    image = decode(job.thumbnail, self.settings, self.side).image
-                    return Picture(self.encoder.prepare(image), None)
-            fetched = self.fetch(job.url)
+                    return Picture(self.decoders.picture(job.thumbnail, self.preprocessing).pixels, None)
+            fetched, took_ms = self._timed(job.url)
             with self.decoding:
-                return self._picture(fetched)
+                return replace(self._picture(fetched), took_ms=took_ms)
         except ImageError as error:
             return error
+        except SetupError:
+            raise
         except Exception:
             log.exception("a bug met image %d (%s)", job.image_id, job.url)
             return TransientImageError(Reason.STUCK, "the program failed on it")
 
+    def _timed(self, url: str) -> tuple[Fetched, int]:
+        began = time.monotonic()
+        try:
+            return self.fetch(url), _milliseconds_since(began)
+        except ImageError as error:
+            error.took_ms = _milliseconds_since(began)
+            raise
+
     def _picture(self, fetched: Fetched) -> Picture:
-        decoded = decode(fetched.body, self.settings, self.side)
-        facts = Facts(
-            http_status=fetched.http_status,
-            content_type=header_text(fetched.content_type),
-            etag=header_text(fetched.etag),
-            length=len(fetched.body),
-            width=decoded.width,
-            height=decoded.height,
-            sha256=decoded.content_hash,
-            phash=decoded.perceptual_hash,
-            thumbnail=thumbnail(decoded.image) if self.settings.thumbnails else None,
-        )
-        return Picture(self.encoder.prepare(decoded.image), facts)
+        decoded = self.decoders.picture(fetched.body, self.preprocessing, thumbnail=self.settings.thumbnails)
+        return Picture(decoded.pixels, facts_of(fetched, decoded))
+
+
+def _milliseconds_since(began: float) -> int:
+    return round(1_000 * (time.monotonic() - began))
+
+
+def facts_of(fetched: Fetched, decoded: DecodedPicture) -> Facts:
+    """What is kept of a picture that was fetched and decoded."""
+    return Facts(
+        http_status=fetched.http_status,
+        content_type=header_text(fetched.content_type),
+        etag=header_text(fetched.etag),
+        last_modified=header_text(fetched.last_modified),
+        final_url=fetched.final_url if fetched.is_moved else None,
+        x_robots_tag=header_text(fetched.x_robots_tag),
+        length=len(fetched.body),
+        width=decoded.width,
+        height=decoded.height,
+        sha256=decoded.content_hash,
+        phash=decoded.perceptual_hash,
+        thumbnail=decoded.thumbnail or None,
+    )
 
 
 def header_text(value: str | None) -> str | None:
@@ -116,7 +143,7 @@ def embed_arrivals(
     for group in batches(arrivals, batch):
         vectors = embed([arrival.picture.pixels for arrival in group], encoder)
         for arrival, vector in zip(group, vectors, strict=True):
-            give(arrival.row, Embedded(vector, arrival.picture.facts))
+            give(arrival.row, Embedded(vector, arrival.picture.facts, arrival.picture.took_ms))
 
 
 def batches(arrivals: SimpleQueue[T | None], size: int) -> Iterator[list[T]]:

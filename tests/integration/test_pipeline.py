@@ -17,11 +17,10 @@ from sqlalchemy import Engine, text
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import Vectors
-from clipgres.errors import ModelError, TransientImageError
+from clipgres.errors import ModelError
 from clipgres.fetch import Fetched, Fetcher
 from clipgres.jobs import MAX_CLAIMS, sweep
 from clipgres.preprocess import Pixels
-from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Written
 from tests.fakes import FakeEncoder
@@ -38,7 +37,8 @@ from tests.ingest import (
     scalar,
     wait_until,
 )
-from worker.pipeline import Tools, run
+from worker.pipeline import run
+from worker.tools import Tools
 
 LEASE_SQL = "SELECT leased_until FROM clipgres.job"
 
@@ -167,33 +167,25 @@ def test_a_host_is_left_alone_for_as_long_as_it_asks(
     assert scalar(tools.engine, "SELECT next_attempt_at > now() + interval '590 s' FROM clipgres.job")
 
 
-def test_a_hanging_host_does_not_hold_up_the_others(
-    engine: Engine, settings: Settings, collection: Collection, server: HostileServer
+def test_what_was_said_and_how_long_it_took_is_on_record(
+    tools: Tools, collection: Collection, server: HostileServer
 ) -> None:
-    is_over = threading.Event()
-
-    def hang(url: str) -> Fetched:
-        is_over.wait(60)
-        raise TransientImageError(Reason.TIMEOUT)
-
-    with Fetcher(settings) as fetcher:
-        tools = make_tools(
-            engine,
-            settings,
-            lambda url: hang(url) if "127.0.0.2" in url else fetcher.fetch(url),
-            fetch_threads=4,
-            fetch_per_host=2,
-            batch_images=16,
-        )
-        add_urls(engine, collection, [f"http://127.0.0.2/{number}" for number in range(4)])
-        add_urls(engine, collection, pictures(server, 40))
-        thread = threading.Thread(target=run, args=(collection, FakeEncoder(), tools))
-        thread.start()
-        is_through = wait_until(lambda: items(engine, collection) == 40, 30)
-        is_over.set()
-        thread.join(30)
-    assert is_through
-    assert ends(engine, collection)["ok"] == 40
+    urls = [server.url("slow-picture"), server.url("500"), "http://127.0.0.3:1/refused", "http://10.1.2.3/"]
+    images = add_urls(tools.engine, collection, urls)
+    run(collection, FakeEncoder(), tools)
+    with transaction(tools.engine) as connection:
+        found = connection.execute(text("SELECT image_id, reason, detail, took_ms FROM clipgres.fetch_attempt"))
+        said = {row.image_id: tuple(row)[1:] for row in found}
+    there, failed, refused, blocked = (said[image] for image in images)
+    assert there[:2] == (None, None)
+    assert there[2] >= 100
+    assert failed[:2] == ("server_error", "the host failed (5xx): HTTP 500")
+    assert refused[:2] == (
+        "connection_refused",
+        "robots.txt: the host refused the connection: [Errno 111] Connection refused",
+    )
+    assert blocked[0] == "blocked_address"
+    assert all(took is not None for *_, took in said.values())
 
 
 def test_what_hangs_for_good_is_given_up(engine: Engine, settings: Settings, collection: Collection) -> None:
@@ -203,12 +195,12 @@ def test_what_hangs_for_good_is_given_up(engine: Engine, settings: Settings, col
         is_over.wait(60)
         return no_network(url)
 
-    brief = settings.model_copy(update={"fetch_total_timeout_s": 0.1})
+    brief = settings.model_copy(update={"fetch_total_timeout_s": 0.1, "decode_timeout_s": 0.1})
     tools = make_tools(engine, brief, hang, fetch_threads=1)
     add_urls(engine, collection, ["http://example.org/hangs", "http://example.org/waits"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.pipeline.SLOW_S", 0.5)
-        patch.setattr("worker.pipeline.DECODING_S", 1.0)
+        patch.setattr("worker.pipeline.WAITING_S", 1.0)
         written = run(collection, FakeEncoder(), tools)
     is_over.set()
     assert written == Written(put_off=1)

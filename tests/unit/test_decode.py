@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
 from clipgres.decode import FORMATS, Decoded, decode, thumbnail
-from clipgres.errors import PermanentImageError
-from clipgres.reasons import Reason
 from clipgres.settings import Settings
+from tests.pictures import encoded, gradient, png_claiming
 
 SETTINGS = Settings()
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
-    stream = BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def gradient(width: int = 64, height: int = 48) -> Image.Image:
-    return Image.radial_gradient("L").resize((width, height)).convert("RGB")
-
-
-def png_claiming(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def close_to(color: tuple[int, ...], image: Image.Image, at: tuple[int, int]) -> bool:
@@ -47,82 +24,18 @@ def close_to(color: tuple[int, ...], image: Image.Image, at: tuple[int, int]) ->
     return all(abs(a - b) <= 12 for a, b in zip(color, pixel, strict=True))
 
 
-def reason_of_failure(body: bytes, settings: Settings = SETTINGS) -> Reason:
-    with pytest.raises(PermanentImageError) as failed:
-        decode(body, settings)
-    return failed.value.reason
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_known_format_is_decoded(form: str) -> None:
-    body = encoded(gradient(), form)
-    decoded = decode(body, SETTINGS)
+    decoded = decode(encoded(gradient(), form), SETTINGS)
 
-    assert (decoded.width, decoded.height, decoded.format) == (64, 48, form)
+    assert (decoded.width, decoded.height) == (64, 48)
     assert (decoded.image.mode, decoded.image.size) == ("RGB", (64, 48))
-    assert decoded.content_hash == hashlib.sha256(body).digest()
     assert -(2**63) <= decoded.perceptual_hash < 2**63
-
-
-@pytest.mark.parametrize("form", ["BMP", "TIFF", "ICO", "PPM", "TGA", "JPEG2000", "PDF", "EPS"])
-def test_other_formats_are_not_pictures_here(form: str) -> None:
-    assert reason_of_failure(encoded(gradient(), form)) is Reason.NOT_AN_IMAGE
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"x",
-        b"<!DOCTYPE html><title>404</title>",
-        b'{"error": "gone"}',
-        b'<svg xmlns="http://www.w3.org/2000/svg"/>',
-        b"PK\x03\x04" + bytes(100),
-    ],
-)
-def test_what_is_no_picture_is_called_so(body: bytes) -> None:
-    assert reason_of_failure(body) is Reason.NOT_AN_IMAGE
-
-
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
-@pytest.mark.parametrize("part", [0.5, 0.9])
-def test_a_picture_that_is_cut_off_is_called_truncated(form: str, part: float) -> None:
-    noise = Image.effect_noise((128, 96), 90).convert("RGB")
-    body = encoded(noise, form)
-    assert reason_of_failure(body[: int(len(body) * part)]) is Reason.TRUNCATED
-
-
-@pytest.mark.parametrize("body", [b"\xff\xd8\xff\xe0\x00", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_a_picture_of_nothing_but_its_signature_is_broken(body: bytes) -> None:
-    assert reason_of_failure(body) in {Reason.BROKEN_IMAGE, Reason.TRUNCATED}
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(
-    ("width", "height", "reason"),
-    [
-        (50_000, 50_000, Reason.TOO_MANY_PIXELS),
-        (10_000, 10_000, Reason.TOO_MANY_PIXELS),
-        (60_000, 800, Reason.TOO_MANY_PIXELS),
-        (1, 1, Reason.TOO_SMALL),
-        (15, 600, Reason.TOO_SMALL),
-        (16, 801, Reason.BAD_ASPECT),
-    ],
-)
-def test_limits_are_held_before_a_pixel_is_decoded(width: int, height: int, reason: Reason) -> None:
-    assert reason_of_failure(png_claiming(width, height)) is reason
 
 
 def test_a_picture_at_the_limits_is_decoded() -> None:
     limits = Settings(image_max_pixels=64 * 48, image_max_side=64, image_min_side=48, image_max_aspect=64 / 48)
     assert decode(encoded(gradient()), limits).width == 64
-
-
-def test_a_text_bomb_is_refused() -> None:
-    data = b"Comment\x00\x00" + zlib.compress(bytes(100_000_000))
-    chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
-    body = encoded(gradient())
-    assert reason_of_failure(body[:33] + chunk + body[33:]) is Reason.BROKEN_IMAGE
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"])
@@ -265,17 +178,3 @@ def test_a_thumbnail_has_a_short_side_of_256_and_is_never_enlarged(
 def test_a_thumbnail_of_the_longest_picture_fits_into_webp() -> None:
     with Image.open(BytesIO(thumbnail(gradient(20_000, 256)))) as small:
         assert max(small.size) == 16_000
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_mutated_bytes_give_a_picture_or_a_reason(form: str) -> None:
-    chance = random.Random(form)
-    body = encoded(gradient(), form)
-    for _ in range(150):
-        bent = bytearray(body)
-        for _ in range(chance.randint(1, 8)):
-            bent[chance.randrange(len(bent))] = chance.randrange(256)
-        try:
-            assert decode(bytes(bent), SETTINGS).image.mode == "RGB"
-        except PermanentImageError as error:
-            assert str(error)

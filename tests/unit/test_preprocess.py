@@ -10,7 +10,8 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clipgres.errors import ModelError
-from clipgres.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing, read_preprocessing
+from clipgres.preprocess import Preprocessing
+from clipgres.processor_config import CLIP_MEAN, CLIP_STD, read_preprocessing
 
 LEGACY = {"size": 224, "crop_size": 224, "resample": 3, "feature_extractor_type": "CLIPFeatureExtractor"}
 SQUEEZE = {"size": {"height": 96, "width": 96}, "do_center_crop": False}
