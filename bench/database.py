@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,14 +20,14 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @contextmanager
-def scratch_database() -> Iterator[str]:
-    """The address of an empty, migrated database on a server with the product's own parameters."""
+def scratch_database(parameters: Mapping[str, str] = FAST) -> Iterator[str]:
+    """The address of an empty, migrated database on a server with the product's own parameters, and these over them."""
     folder = Path(tempfile.mkdtemp(prefix="clipgres-bench-"))
     folder.chmod(0o711)
     settings = Settings(home=folder)
     try:
         prepare_postgres(settings)
-        server = RunningChild(postgres_child(settings, FAST))
+        server = RunningChild(postgres_child(settings, parameters))
         try:
             wait(server)
             bootstrap(settings)

@@ -20,14 +20,16 @@ log = logging.getLogger(__name__)
 
 # An import that adds captions to one of the images in hand waits for it, so they are few.
 CLAIMED_IMAGES = 64
-# However many captions an image has, so many are in the model's hands and then written.
-EMBEDDED_CAPTIONS = 512
+# However many captions an image has, so many are in the model's hands and then written: seconds of a transaction,
+# which the server ends after half a minute without a word.
+EMBEDDED_CAPTIONS = 128
 PLAIN_TEXT = "a photo of a dog"
 
 WAITING_SQL = text("""
     SELECT c.id
     FROM clipgres.collection c
-    WHERE c.state = 'ready' AND EXISTS (SELECT FROM clipgres.caption_job w WHERE w.collection_id = c.id)
+    WHERE c.state = 'ready' AND c.paused_at IS NULL
+      AND EXISTS (SELECT FROM clipgres.caption_job w WHERE w.collection_id = c.id)
     ORDER BY c.id
 """)
 ARE_WAITING_SQL = text("SELECT EXISTS (SELECT FROM clipgres.caption_job WHERE collection_id = :collection)")
@@ -59,7 +61,7 @@ WRITE_SQL = """
 
 
 def collections_with_captions(connection: Connection) -> Sequence[int]:
-    """The collections in which captions wait for their vectors, by id."""
+    """The collections in which captions wait for their vectors, by id; none that is paused."""
     return connection.execute(WAITING_SQL).scalars().all()
 
 

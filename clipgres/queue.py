@@ -17,7 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from clipgres.errors import Unavailable
 
@@ -83,9 +86,11 @@ def broker_url(redis_url: str) -> str:
     return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
 
 
-def connect_redis(redis_url: str) -> Redis:
-    """A client that connects on first use and gives up on a server that does not answer."""
-    return Redis.from_url(redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+def connect_redis(redis_url: str, timeout_s: float = REDIS_TIMEOUT_S) -> Redis:
+    """A client that connects on first use and gives up on a server that does not answer in time."""
+    # By itself it would ask a silent server eleven times; a connection that a restart closed is worth a second one.
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return Redis.from_url(redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=retry)
 
 
 def send_work(app: Celery, collection_id: int) -> None:
@@ -104,6 +109,11 @@ def queued(redis: Redis) -> Counter[int]:
     """How many messages wait for each collection; one that is not ours to read counts for collection 0."""
     messages: list[bytes] = redis.lrange(PREFIX + QUEUE, 0, -1)  # type: ignore[assignment]
     return Counter(_collection_of(message) for message in messages)
+
+
+def are_messages_waiting(redis: Redis) -> bool:
+    """Whether any message waits to be taken."""
+    return bool(redis.llen(PREFIX + QUEUE))
 
 
 def _collection_of(message: bytes) -> int:

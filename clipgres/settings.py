@@ -63,14 +63,16 @@ class Settings(BaseSettings):
     decode_max_memory: int = Field(2_000_000_000, ge=500_000_000, description="bytes of memory of one decoder")
     upload_max_bytes: int = Field(10_000_000, ge=1_000)
     list_max_bytes: int = Field(2_000_000_000, ge=1_000, description="a list that is uploaded to the web application")
-    caption_max_chars: int = Field(10_000, ge=1)
+    caption_max_chars: int = Field(10_000, ge=1, le=100_000)
 
     batch_images: int = Field(256, ge=1, le=4_096, description="jobs claimed at once")
     model_batch: int = Field(32, ge=1, le=4_096, description="pictures in one run of the model")
     retry_base_s: float = Field(5, gt=0, description="first back-off; each further one is four times as long")
     lease_s: float = Field(30, gt=1)
     host_failures: int = Field(10, ge=1, description="failures in a row after which a host is left alone for a while")
-    recheck_days: float = Field(30, ge=0, description="days until a link is looked at again at first; 0: never")
+    recheck_days: float = Field(
+        30, ge=0, le=36_500, description="days until a link is looked at again at first; 0: never"
+    )
     index_rows: int = Field(5_000, ge=1, description="rows from which a collection gets its HNSW index")
     search_timeout_ms: int = Field(5_000, ge=1)
     search_max_scan_tuples: int = Field(20_000, ge=1, description="rows one scan of the index may look at")

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -122,7 +122,7 @@ def gallery_site(port: int = 0, folder: Path = GALLERY) -> Iterator[GallerySite]
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="gallery-site", daemon=True)
         thread.start()
         try:
-            refused = f"http://127.0.0.1:{closed.getsockname()[1]}"
+            refused = "http://{}:{}".format(*closed.getsockname())
             yield GallerySite(f"http://127.0.0.1:{server.server_port}", refused, pictures)
         finally:
             server.shutdown()
@@ -130,11 +130,13 @@ def gallery_site(port: int = 0, folder: Path = GALLERY) -> Iterator[GallerySite]
 
 
 def _bind(closed: socket.socket, port: int) -> None:
-    # the same port each time where it is free, so that a list written again names the same addresses
-    try:
-        closed.bind(("127.0.0.1", port))
-    except OSError:
-        closed.bind(("127.0.0.1", 0))
+    # on a host of its own where the machine has more than one, since what is dead says nothing of the living; the same
+    # port each time where it is free, so that a list written again names the same addresses
+    for address in (("127.0.0.2", port), ("127.0.0.2", 0), ("127.0.0.1", port)):
+        with suppress(OSError):
+            closed.bind(address)
+            return
+    closed.bind(("127.0.0.1", 0))
 
 
 @click.command()

@@ -17,6 +17,7 @@ from clipgres.query import QueryVector
 from clipgres.request import SearchRequest, parse_request
 from clipgres.search import Searcher, search
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders
 from tests.vectors import Array
@@ -47,7 +48,8 @@ def keys(answer: Answer) -> list[str]:
 def make_searcher(engine: Engine, redis: Redis | None, encoders: Encoders | None = None) -> Searcher:
     """A searcher of this database whose pages are kept in this Redis."""
     settings = Settings()
-    return Searcher(engine, encoders or FixedEncoders(FakeEncoder(4)), Fetcher(settings), settings, redis)
+    encoders = encoders or FixedEncoders(FakeEncoder(4))
+    return Searcher(engine, encoders, Fetcher(settings), shared_decoders(), settings, redis)
 
 
 def request_for(vector: Array | Sequence[float], **fields: Any) -> SearchRequest:

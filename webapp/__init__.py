@@ -11,12 +11,14 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from clipgres.database import create_engine, search_engine
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.fetch import Fetcher
+from clipgres.queue import connect_redis
 from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
-from webapp import add, api, batches, health, pages, thumbnails
+from webapp import add, api, batches, failures, health, pages, thumbnails
 from webapp.errors import handle_errors
 from webapp.routing import add_converters
 from webapp.security import csrf, protect
@@ -27,6 +29,7 @@ APPLICATION = "clipgres web"
 POOL_SIZE = 8  # a connection for each of gunicorn's threads
 WRITE_TIMEOUT_MS = 60_000  # a chunk of a list is one statement
 REDIS_TIMEOUT_S = 2
+DECODERS = 2  # so that one picture which takes its decoder's time does not hold up all others
 
 
 class IsoTimes(DefaultJSONProvider):
@@ -46,6 +49,7 @@ def create_app(
     engine: Engine | None = None,
     encoders: Encoders | None = None,
     fetcher: Fetcher | None = None,
+    decoders: Decoders | None = None,
     redis: Redis | None = None,
     bind_host: str = "127.0.0.1",
 ) -> Flask:
@@ -61,7 +65,7 @@ def create_app(
     add_converters(app)
     app.json = IsoTimes(app)
     encoders = encoders or Encoders(settings)
-    redis = redis or Redis.from_url(redis_url(settings), socket_timeout=REDIS_TIMEOUT_S)
+    redis = redis or connect_redis(redis_url(settings), timeout_s=REDIS_TIMEOUT_S)
     app.extensions[NAME] = Services(
         settings=settings,
         engine=engine or _engine(settings),
@@ -71,6 +75,7 @@ def create_app(
             engine=engine or search_engine(read_database_url(settings), settings, APPLICATION, pool_size=POOL_SIZE),
             encoders=encoders,
             fetcher=fetcher or Fetcher(settings),
+            decoders=decoders or Decoders(settings, DECODERS),
             settings=settings,
             redis=redis,
         ),
@@ -78,7 +83,8 @@ def create_app(
     protect(app, settings, bind_host)
     handle_errors(app)
     add_filters(app)
-    for blueprint in (pages.pages, add.add, batches.batches, api.api, thumbnails.thumbnails, health.health):
+    parts = (pages.pages, add.add, batches.batches, failures.failures, api.api, thumbnails.thumbnails, health.health)
+    for blueprint in parts:
         app.register_blueprint(blueprint)
     csrf.exempt(api.api)
     return app

@@ -10,16 +10,18 @@ from typing import Any, BinaryIO, cast
 from flask import Blueprint, Request, request, url_for
 from werkzeug.exceptions import UnsupportedMediaType
 
-from clipgres import batches, failures, saved
+from clipgres import attempts, batches, failures, saved
 from clipgres.batches import BatchProgress
 from clipgres.collections import DEFAULT
 from clipgres.database import transaction
 from clipgres.errors import BadRequest
+from clipgres.failures import FailureFilter
 from clipgres.items import find_item
 from clipgres.lists import OpenedList, open_rows, open_stream
 from clipgres.statistics import all_statistics
 from webapp.intake import take
 from webapp.params import from_api, json_body, namespace_of
+from webapp.params_failures import filter_of, filter_of_json, grouping_of, limit_of
 from webapp.routing import MAX_ID
 from webapp.security import admin_only
 from webapp.services import services
@@ -33,6 +35,8 @@ FORMATS = {
     "application/jsonl": "jsonl",
     "application/x-ndjson": "jsonl",
     "application/gzip": "auto",
+    "application/zstd": "auto",
+    "application/vnd.apache.parquet": "auto",
 }
 LISTED_BATCHES = 100
 
@@ -77,8 +81,10 @@ def item(collection: str, key: str) -> dict[str, Any]:
     """One item with all that is known of it."""
     with transaction(services().engine) as connection:
         found = find_item(connection, collection, key, namespace_of(request))
+        history = attempts.of_image(connection, found.image_id) if found.image_id else []
     picture = url_for("thumbnails.show", image_id=found.image_id) if found.has_thumbnail else None
-    fields = asdict(found) | {"caption": found.caption, "thumbnail": picture}
+    more = {"caption": found.caption, "thumbnail": picture, "history": [asdict(one) for one in history]}
+    fields = asdict(found) | more
     return {name: value for name, value in fields.items() if name not in {"image_id", "has_thumbnail"}}
 
 
@@ -115,8 +121,37 @@ def batch(batch_id: int) -> dict[str, Any]:
 def retry(batch_id: int) -> dict[str, int]:
     """Try again what failed."""
     with transaction(services().engine) as connection:
-        batches.progress(connection, batch_id)
-        return {"retried": failures.retry(connection, collection=None, batch=batch_id)}
+        return {"retried": failures.retry(connection, FailureFilter(batch=batch_id))}
+
+
+@api.get("/failures")
+def failed() -> dict[str, Any]:
+    """What failed: counted by reason, host or batch (`?by=`), and the latest pictures with their words."""
+    chosen, by, limit = filter_of(request.args), grouping_of(request.args), limit_of(request.args)
+    with transaction(services().engine) as connection:
+        return {
+            **asdict(failures.totals(connection, chosen)),
+            "groups": [asdict(each) for each in failures.grouped(connection, chosen, by, limit=limit)],
+            "pictures": [asdict(each) for each in failures.samples(connection, chosen, limit=limit)],
+        }
+
+
+@api.post("/failures/retry")
+@admin_only
+def retry_failures() -> dict[str, int]:
+    """Try again what a filter means."""
+    chosen = filter_of_json(request)
+    with transaction(services().engine) as connection:
+        return {"retried": failures.retry(connection, chosen)}
+
+
+@api.post("/failures/ignore")
+@admin_only
+def ignore_failures() -> dict[str, int]:
+    """Ignore what a filter means."""
+    chosen = filter_of_json(request)
+    with transaction(services().engine) as connection:
+        return {"ignored": failures.ignore(connection, chosen)}
 
 
 @api.get("/collections")

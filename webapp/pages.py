@@ -8,7 +8,7 @@ from http import HTTPStatus
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from clipgres import saved
+from clipgres import attempts, saved
 from clipgres.database import transaction
 from clipgres.errors import BadRequest, UserError
 from clipgres.items import find_item
@@ -84,7 +84,8 @@ def item(collection: str, key: str) -> str:
     """One picture with all that is known of it."""
     with transaction(services().engine) as connection:
         found = find_item(connection, collection, key, namespace_of(request))
-    return render_template("item.html", item=found, collection=collection)
+        history = attempts.of_image(connection, found.image_id) if found.image_id else []
+    return render_template("item.html", item=found, collection=collection, history=history)
 
 
 @pages.get("/collections")

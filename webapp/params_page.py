@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from clipgres.collections import DEFAULT
 from clipgres.errors import BadRequest
-from clipgres.request import DEFAULT_TOP_K, Criterion, Mode, SearchRequest, parse_request
+from clipgres.request import DEFAULT_TOP_K, Criterion, Fold, Mode, SearchRequest, parse_request
 from clipgres.strict_json import parse_json
 from clipgres.wording import read_weights, weights_line
 from webapp.params import LISTS, uploaded
@@ -28,12 +28,19 @@ ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 # In the order in which they stand in an address.
 NAMES = (
     *("saved", "q", "not", "image_url", "like", "unlike", "vector_of", "weights", "by", "words"),
-    *("host", "width", "caption", "where", "min", "standing", "k", "mode", "collection", "namespace", "after"),
+    *("host", "width", "caption", "where", "min", "standing", "k", "mode", "fold", "collection", "namespace", "after"),
 )
 # What a field holds that asks for nothing, unless it goes before what was saved.
-OFF = {"by": Criterion.IMAGE.value, "mode": Mode.AUTO.value, "min": "0", "standing": "0", "collection": DEFAULT}
+OFF = {
+    "by": Criterion.IMAGE.value,
+    "mode": Mode.AUTO.value,
+    "fold": Fold.NONE.value,
+    "min": "0",
+    "standing": "0",
+    "collection": DEFAULT,
+}
 # With these alone nothing is asked for yet.
-SETTING = {"collection", "namespace", "k", "mode", "min", "standing", "weights", "by"}
+SETTING = {"collection", "namespace", "k", "mode", "fold", "min", "standing", "weights", "by"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ def from_page(
         "min_score": _percent(values, "min", "similarity at least", divisor=100),
         "min_percentile": _percent(values, "standing", "better match than"),
         "mode": values.get("mode"),
+        "fold": values.get("fold"),
         "cursor": values.get("after"),
     }
     if not any(fields[name] for name in ("text", "image", "image_url", "like", "vector", "cursor")):
@@ -145,6 +153,7 @@ def values_of(request: SearchRequest) -> Values:
         "standing": _in_percent(request.min_percentile),
         "k": str(top_k) if 0 < top_k <= PAGE_MAX_TOP_K else "",
         "mode": request.mode.value,
+        "fold": request.fold.value,
         "collection": request.collection,
         "namespace": request.namespace,
         **_filter_values(request.filter),

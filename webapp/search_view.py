@@ -14,8 +14,6 @@ from clipgres.answer import Answer
 from clipgres.collections import DEFAULT, Collection, list_all
 from clipgres.counts import count_items
 from clipgres.database import transaction
-from clipgres.decode import decode
-from clipgres.decode import thumbnail as make_thumbnail
 from clipgres.errors import ImageError, NotFound
 from clipgres.items import Item, find_item
 from clipgres.model_files import TINY
@@ -89,5 +87,5 @@ def _kept(parts: Services, picture: Picture) -> str | None:
     if picture.kept:
         return picture.kept
     with suppress(ImageError):
-        return b64encode(make_thumbnail(decode(picture.body, parts.settings).image)).decode()
+        return b64encode(parts.searcher.decoders.picture(picture.body, None, thumbnail=True).thumbnail).decode()
     return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import Celery, signals
@@ -37,13 +37,22 @@ def build(settings: Settings, encoders: Encoders) -> Celery:
     def start(sender: Any, **_: object) -> None:
         for name in CHATTERS:
             logging.getLogger(name).setLevel(logging.WARNING)
-        process.start(sender.hostname, sender.controller.concurrency)
+        process.start(sender.hostname, sender.controller.concurrency, partial(_reconnect, sender.hub))
 
     # Weak references to these functions would be gone by the time that Celery calls them.
     signals.worker_ready.connect(start, weak=False)
     signals.worker_shutting_down.connect(lambda **_: process.stop(), weak=False)
     signals.worker_shutdown.connect(lambda **_: process.close(), weak=False)
     return app
+
+
+def _reconnect(hub: Any) -> None:
+    """Have Celery's loop meet what it meets when a connection is lost."""
+
+    def lose() -> None:
+        raise ConnectionResetError("given up, since nothing was delivered over it")
+
+    hub.call_soon(lose)
 
 
 @cache

@@ -14,7 +14,7 @@ from clipgres.captions import are_captions_waiting, collections_with_captions, e
 from clipgres.collections import Collection, find_by_id
 from clipgres.database import transaction
 from clipgres.encoder import Encoder
-from clipgres.errors import ClipgresError, ModelError
+from clipgres.errors import ClipgresError, DeviceLost, ModelError
 from clipgres.models import Space
 from worker.models import Models
 from worker.outage import Outage
@@ -78,6 +78,9 @@ class CaptionEmbedder:
     def _embed(self, collection: Collection, encoder: Encoder) -> int:
         try:
             images = embed_captions(self.engine, collection, encoder)
+        except DeviceLost as error:
+            self.models.give_up(collection.space, error)
+            return 0
         except ModelError as error:
             log.error("no captions for %s are embedded here for now: %s", collection.name, error)
             self.failed_at[collection.space] = time.monotonic()

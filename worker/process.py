@@ -78,7 +78,7 @@ class WorkerProcess:
             settings=settings,
         )
 
-    def start(self, name: str, slots: int, reconnect: Callable[[], None]) -> None:
+    def start(self, name: str, slots: int, reconnect: Callable[[], None] = lambda: None) -> None:
         """Start what goes on beside the tasks, each in a thread of its own; `reconnect` has Celery connect anew."""
         feeder = Feeder(engine=self._engine, redis=self._redis, app=self._app, batch_images=self._settings.batch_images)
         captions = CaptionEmbedder(

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import click
 
-from clipgres.cli import add, collections, database, doctor, failures, recall, search, searches, status, up
+from clipgres.cli import (
+    add,
+    collections,
+    database,
+    doctor,
+    duplicates,
+    failures,
+    pause,
+    recall,
+    recheck,
+    search,
+    searches,
+    status,
+    up,
+)
 from clipgres.cli.tools import Commands, Tools
 
 
@@ -30,10 +44,15 @@ for command in (
     status.status,
     failures.failures,
     failures.retry,
+    failures.ignore,
+    recheck.recheck,
+    pause.pause,
+    pause.resume,
     search.search,
     searches.searches,
     recall.recall,
     collections.collections,
+    duplicates.duplicates,
     doctor.doctor,
     database.psql,
     database.migrate,

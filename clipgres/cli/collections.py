@@ -14,6 +14,7 @@ from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.errors import Conflict
 from clipgres.index import IndexState
+from clipgres.links import LinkStatistics, link_statistics
 from clipgres.statistics import all_statistics, collection_statistics
 from clipgres.wording import count, many, size
 
@@ -70,17 +71,20 @@ def list_(tools: Tools, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def stats(tools: Tools, name: str, as_json: bool) -> None:
-    """Show one in numbers."""
+    """Show one in numbers: its pictures, its vectors, and how its links stand."""
     with transaction(tools.engine) as connection:
-        found = collection_statistics(connection, store.find(connection, name))
+        collection = store.find(connection, name)
+        found, links = collection_statistics(connection, collection), link_statistics(connection, collection)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"links": asdict(links)})
         return
     rows = [
         ("model", f"{found.model}, revision {found.revision}"),
         ("dimension", found.dimension),
         ("items", count(found.items)),
         ("jobs", f"{count(found.ok)} ok, {count(found.failed)} failed, {count(found.pending + found.leased)} waiting"),
+        ("links", _links(links)),
+        ("looked at again", _looks(links)),
         ("vectors", size(found.table_bytes)),
         ("index", _index(found.index)),
         ("captions", f"{many(found.captions, 'vector')}, {many(found.captions_waiting, 'picture')} waiting"),
@@ -139,6 +143,17 @@ def delete(tools: Tools, name: str, yes: bool) -> None:
 def _names(connection: Connection, collection: Collection) -> list[str]:
     """All names of a collection."""
     return [known.name for known in store.list_all(connection) if known.id == collection.id]
+
+
+def _links(links: LinkStatistics) -> str:
+    reasons = ", ".join(f"{count(images)} {reason}" for reason, images in links.dead_by_reason.items())
+    dead = f"{count(links.dead)} dead" + (f" ({reasons})" if reasons else "")
+    return f"{count(links.alive)} alive, {dead}, {count(links.moved)} moved, {count(links.changed)} changed this month"
+
+
+def _looks(links: LinkStatistics) -> str:
+    following = f", the next {links.next_due:%Y-%m-%d %H:%M}" if links.next_due else ""
+    return f"{count(links.due)} due now{following}"
 
 
 def _index(index: IndexState) -> str:

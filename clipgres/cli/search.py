@@ -14,7 +14,7 @@ from clipgres.cli.output import note, print_json, stdout, table
 from clipgres.cli.tools import Tools
 from clipgres.errors import BadRequest
 from clipgres.hits import Hits
-from clipgres.request import DEFAULT_TOP_K, MAX_TOP_K, Criterion, Mode, parse_request
+from clipgres.request import DEFAULT_TOP_K, MAX_TOP_K, Criterion, Fold, Mode, parse_request
 from clipgres.strict_json import parse_json
 from clipgres.wording import answer_line, percent, read_weights, standing
 
@@ -84,6 +84,12 @@ class Percentile(click.ParamType[float]):
     type=click.Choice([mode.value for mode in Mode]),
     show_default="auto",
     help="How: exact looks at every picture, index at the likely ones, auto chooses.",
+)
+@click.option(
+    "--fold",
+    type=click.Choice([fold.value for fold in Fold]),
+    show_default="none",
+    help="Show one of pictures with the same url or bytes, or of those that look the same (near).",
 )
 @click.option("--cursor", metavar="CURSOR", help="The next page of an answer, as it says at its end.")
 @click.option("--saved", "saved_as", metavar="NAME", help="A saved search; options given beside it go before its own.")
@@ -169,13 +175,16 @@ def _read(path: str) -> bytes:
 
 def _show(answer: Answer) -> None:
     is_told = any(hit.percentile is not None for hit in answer.hits)
-    columns = ["match", *(["stands above"] if is_told else []), "caption", "key", "url"]
+    is_folded = any(hit.duplicates for hit in answer.hits)
+    columns = ["match", *(["stands above"] if is_told else []), *(["alike"] if is_folded else [])]
+    columns += ["caption", "key", "url"]
     rows = []
     for hit in answer.hits:
         place = [standing(hit.percentile) if hit.percentile is not None else ""] if is_told else []
-        rows.append([percent(hit.score), *place, hit.caption or "", hit.key, hit.url or ""])
+        alike = [f"+{hit.duplicates:,}" if hit.duplicates else ""] if is_folded else []
+        rows.append([percent(hit.score), *place, *alike, hit.caption or "", hit.key, hit.url or ""])
     if rows:
-        stdout().print(table(columns, rows, right=["match", "stands above"]))
+        stdout().print(table(columns, rows, right=["match", "stands above", "alike"]))
     else:
         click.echo("Nothing found.")
     note(answer_line(answer))

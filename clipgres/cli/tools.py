@@ -12,11 +12,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from clipgres.database import create_engine, search_engine
+from clipgres.decoders import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import ClipgresError, Unavailable
 from clipgres.fetch import Fetcher
-from clipgres.queue import WorkerInfo, workers
+from clipgres.queue import WorkerInfo, connect_redis, workers
 from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 
@@ -40,12 +41,17 @@ class Tools:
     @cached_property
     def redis(self) -> Redis:
         """A client of the queue's server."""
-        return Redis.from_url(redis_url(self.settings), socket_timeout=2, socket_connect_timeout=2)
+        return connect_redis(redis_url(self.settings), timeout_s=2)
 
     @cached_property
     def encoders(self) -> Encoders:
         """The models, loaded when first used."""
         return Encoders(self.settings)
+
+    @cached_property
+    def decoders(self) -> Decoders:
+        """The process that decodes a picture to search with, started when first used."""
+        return Decoders(self.settings, processes=1)
 
     @cached_property
     def searcher(self) -> Searcher:
@@ -54,6 +60,7 @@ class Tools:
             engine=search_engine(read_database_url(self.settings), self.settings, "clipgres cli", pool_size=2),
             encoders=self.encoders,
             fetcher=Fetcher(self.settings),
+            decoders=self.decoders,
             settings=self.settings,
             redis=self.redis,
         )

@@ -81,7 +81,7 @@ def image_vectors(cells: Sequence[Any], encoder: Encoder) -> Vectors:
         pictures: list[Pixels | None] = []
         for cell in batch:
             try:
-                pictures.append(encoder.prepare(picture(cell, settings)))
+                pictures.append(encoder.preprocessing.prepare(picture(cell, settings)))
             except BadRequest as error:
                 failures[str(error)] += 1
                 pictures.append(None)

@@ -6,8 +6,9 @@ fetching a URL found, shared by every collection. `item` and `caption_embedding`
 
 from clipgres.schema.base import ALIAS_PATTERN, KEY_MAX_BYTES, NAMESPACE_MAX_BYTES, SCHEMA, VIEWS, Base
 from clipgres.schema.content import Caption, CaptionEmbedding, Item, ItemLabel, QueryEmbedding, QueryRefusal, Thumbnail
+from clipgres.schema.duplicates import Duplicate, DuplicateDecision, DuplicateLook, DuplicateRule, Placeholder
 from clipgres.schema.records import BackupRun, QualitySample, SavedSearch
-from clipgres.schema.states import CollectionState, ImageState, JobStatus
+from clipgres.schema.states import CollectionState, DuplicateKind, ImageState, JobStatus
 from clipgres.schema.work import (
     Alias,
     Batch,
@@ -37,6 +38,11 @@ __all__ = [
     "CaptionJob",
     "Collection",
     "CollectionState",
+    "Duplicate",
+    "DuplicateDecision",
+    "DuplicateKind",
+    "DuplicateLook",
+    "DuplicateRule",
     "FetchAttempt",
     "Host",
     "Image",
@@ -45,6 +51,7 @@ __all__ = [
     "ItemLabel",
     "Job",
     "JobStatus",
+    "Placeholder",
     "QualitySample",
     "QueryEmbedding",
     "QueryRefusal",

@@ -27,3 +27,11 @@ class CollectionState(StrEnum):
 
     READY = "ready"
     DROPPING = "dropping"
+
+
+class DuplicateKind(StrEnum):
+    """What makes pictures duplicates of each other."""
+
+    URL = "url"  # different URLs that lead to the same one
+    BYTES = "bytes"  # the same file
+    NEAR = "near"  # they look the same; those of the other kinds are among them

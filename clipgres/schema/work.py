@@ -95,6 +95,7 @@ class Image(Base):
     checked_at: Mapped[datetime | None]
     changed_at: Mapped[datetime | None]
     same_checks: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    failed_checks: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     next_check: Mapped[datetime | None]
     created_at: Mapped[datetime] = now()
 
@@ -142,7 +143,8 @@ class Job(Base):
         *key_checks(),
         Index("job_due_idx", "collection_id", "next_attempt_at", postgresql_where=text("status = 'pending'")),
         Index("job_lease_idx", "leased_until", postgresql_where=text("status = 'leased'")),
-        Index("job_failed_idx", "collection_id", "reason", postgresql_where=text("status = 'failed'")),
+        Index("job_failed_idx", "collection_id", "reason", "ignored_at", postgresql_where=text("status = 'failed'")),
+        Index("job_ended_idx", "updated_at", postgresql_where=text("status IN ('ok', 'failed')")),
         Index("job_image_idx", "image_id"),
     )
 

@@ -1,9 +1,11 @@
 DROP TABLE clipgres.fetch_attempt, clipgres.host;
+DROP INDEX clipgres.job_ended_idx, clipgres.job_failed_idx;
+CREATE INDEX job_failed_idx ON clipgres.job (collection_id, reason) WHERE status = 'failed';
 ALTER TABLE clipgres.job DROP CONSTRAINT job_ignored_check, DROP COLUMN ignored_at;
 ALTER TABLE clipgres.collection DROP COLUMN paused_at;
 ALTER TABLE clipgres.image
     DROP COLUMN last_modified, DROP COLUMN final_url, DROP COLUMN x_robots_tag,
-    DROP COLUMN checked_at, DROP COLUMN changed_at, DROP COLUMN same_checks;
+    DROP COLUMN checked_at, DROP COLUMN changed_at, DROP COLUMN same_checks, DROP COLUMN failed_checks;
 UPDATE clipgres.image SET reason = 'forbidden' WHERE reason = 'robots_denied';
 UPDATE clipgres.image SET reason = 'forbidden' WHERE reason = 'opted_out';
 UPDATE clipgres.image SET reason = 'not_an_image' WHERE reason = 'placeholder';

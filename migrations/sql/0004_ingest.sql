@@ -6,10 +6,10 @@ ALTER TABLE clipgres.image
     ADD COLUMN x_robots_tag TEXT,
     ADD COLUMN checked_at TIMESTAMP WITH TIME ZONE,
     ADD COLUMN changed_at TIMESTAMP WITH TIME ZONE,
-    ADD COLUMN same_checks SMALLINT DEFAULT '0' NOT NULL;
+    ADD COLUMN same_checks SMALLINT DEFAULT '0' NOT NULL,
+    ADD COLUMN failed_checks SMALLINT DEFAULT '0' NOT NULL;
 ALTER TABLE clipgres.collection ADD COLUMN paused_at TIMESTAMP WITH TIME ZONE;
 ALTER TABLE clipgres.job
-    ADD COLUMN ignored_at TIMESTAMP WITH TIME ZONE,
     ADD CONSTRAINT job_ignored_check CHECK (ignored_at IS NULL OR status = 'failed') NOT VALID;
 
 -- Rows that are there hold only old reasons: looking them all through would lock the table for long and find nothing.
@@ -72,6 +72,7 @@ BEGIN
     GRANT ALL ON clipgres.fetch_attempt, clipgres.host TO clipgres_owner;
     GRANT SELECT, INSERT, UPDATE, DELETE ON clipgres.fetch_attempt, clipgres.host TO clipgres_worker;
     GRANT SELECT ON clipgres.fetch_attempt, clipgres.host TO clipgres_web;
+    GRANT DELETE ON clipgres.host TO clipgres_web;
     GRANT UPDATE (paused_at) ON clipgres.collection TO clipgres_web;
 EXCEPTION
     WHEN undefined_object THEN NULL;  -- revision 0001 said that no roles were made

@@ -5,6 +5,8 @@ A migration works while the previous release still runs: add first, remove a rel
 
 from __future__ import annotations
 
+from alembic import op
+
 from migrations.sql import run_file
 
 revision = "0004"
@@ -13,8 +15,20 @@ branch_labels = None
 depends_on = None
 
 
+# Built beside the writers, and made anew where an earlier try was broken off and left one that is invalid.
+INDEXES = (
+    ("job_failed_idx", "(collection_id, reason, ignored_at) WHERE status = 'failed'"),
+    ("job_ended_idx", "(updated_at) WHERE status IN ('ok', 'failed')"),
+)
+
+
 def upgrade() -> None:
-    """Add the columns and tables, and the reasons that are new."""
+    """Add the columns and tables, and the reasons that are new; indexes first, since that part may be run twice."""
+    op.execute("ALTER TABLE clipgres.job ADD COLUMN IF NOT EXISTS ignored_at TIMESTAMP WITH TIME ZONE")
+    with op.get_context().autocommit_block():
+        for name, definition in INDEXES:
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS clipgres.{name}")
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON clipgres.job {definition}")
     run_file("0004_ingest.sql")
 
 

@@ -142,7 +142,7 @@ CHIPS = (
     "like=hostile&unlike=green&by=both&words=a&where=%7B%22" + "w" * 300 + "%22:1%7D&k=3&standing=1&not=" + "w" * 300
 )
 SEARCHES = ["/", "/?q=green&min=1", "/?like=green", "/?q=x&k=0", f"/?{CHIPS}", "/?q=green&k=3"]
-OTHERS = ["/items/default/hostile", "/add", "/batches", "/batches/1", "/collections", "/nowhere"]
+OTHERS = ["/items/default/hostile", "/add", "/batches", "/batches/1", "/failures", "/collections", "/nowhere"]
 
 
 @at_each_width

@@ -17,6 +17,7 @@ from clipgres.errors import UserError
 from clipgres.fetch import Fetcher
 from clipgres.search import Searcher
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.integration.test_cli_search import Terminal
 from tests.seed import FixedEncoders
 from tests.web import Site, captions, site
@@ -48,7 +49,7 @@ def doors(web: Site, settings: Settings, engine: Engine) -> Iterator[dict[str, S
     """The ways in; each returns what it says of a request that is refused."""
     terminal = Terminal(settings, web.encoder)
     with Fetcher(settings) as fetcher:
-        client = Client(Searcher(engine, FixedEncoders(web.encoder), fetcher, settings), engine)
+        client = Client(Searcher(engine, FixedEncoders(web.encoder), fetcher, shared_decoders(), settings), engine)
         yield {
             "api": lambda fields: api(web, fields),
             "page": lambda fields: page(web, fields),
@@ -197,7 +198,8 @@ def test_a_text_of_100_kilobytes_is_answered_and_what_was_cut_is_said(
     done = Terminal(settings, web.encoder).run("search", long)
     assert done.exit_code == 0 and "its end did not count" in done.stderr
     with Fetcher(settings) as fetcher:
-        hits = Client(Searcher(engine, FixedEncoders(web.encoder), fetcher, settings), engine).search(long)
+        searcher = Searcher(engine, FixedEncoders(web.encoder), fetcher, shared_decoders(), settings)
+        hits = Client(searcher, engine).search(long)
     assert hits.plan.text_was_cut and hits[0].key == "green"
 
 

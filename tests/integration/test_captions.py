@@ -20,6 +20,7 @@ from clipgres.encoder import Vectors
 from clipgres.errors import ModelError, Unavailable
 from clipgres.jobs import claim
 from clipgres.lists import ListRow
+from clipgres.prepared import prepared
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
 from clipgres.statistics import collection_statistics
@@ -96,7 +97,7 @@ def write(connection: Connection, collection: Collection, token: UUID, images: S
     """Write that these pictures are there, as a worker does."""
     vector = np.full(collection.space.dimension, collection.space.dimension**-0.5, np.float32)
     outcomes = [Outcome(image_id=image, status=JobStatus.OK, embedding=vector) for image in images]
-    write_outcomes(connection, collection, token, outcomes)
+    write_outcomes(connection, collection, token, outcomes, recheck_days=30)
 
 
 def finish(engine: Engine, collection: Collection) -> None:
@@ -123,7 +124,8 @@ def caption_again(connection: Connection, collection: Collection, caption: str) 
         text("INSERT INTO clipgres.batch (collection_id, source) VALUES (:id, 'test') RETURNING id"),
         {"id": collection.id},
     ).scalar_one()
-    take_chunk(connection, collection, batch, [ListRow(1, URL, (caption,))])
+    [chunk] = prepared([ListRow(1, URL, (caption,))])
+    take_chunk(connection, collection, batch, chunk)
 
 
 def waits_for_a_lock(engine: Engine) -> bool:
@@ -146,7 +148,7 @@ def test_an_image_that_is_not_there_wants_none(engine: Engine, collection: Colle
     token, [image] = take(engine, collection)
     gone = Outcome(image_id=image, status=JobStatus.FAILED, reason=Reason.NOT_FOUND)
     with transaction(engine) as connection:
-        write_outcomes(connection, collection, token, [gone])
+        write_outcomes(connection, collection, token, [gone], recheck_days=30)
     assert query(engine, WAITING) == []
 
 

@@ -110,19 +110,6 @@ def test_status_shows_what_troubles_a_worker(terminal: Terminal, settings: Setti
     assert "w@host: no model here" in terminal.run("doctor").stdout
 
 
-def test_failures_by_reason_by_host_and_one_by_one(terminal: Terminal, engine: Engine, listed: str) -> None:
-    terminal.out("add", listed)
-    with transaction(engine) as connection:
-        connection.execute(text("UPDATE clipgres.job SET status = 'failed', reason = 'not_found'"))
-    assert [group["images"] for group in json.loads(terminal.out("failures", "--json"))] == [2]
-    assert json.loads(terminal.out("failures", "--by-host", "--json")) == [
-        {"host": "a.example", "images": 2, "reasons": {"not_found": 2}}
-    ]
-    assert "2 not_found" in terminal.out("failures", "--by-host")
-    assert "http://a.example/1.jpg" in terminal.out("failures", "--host", "a.example")
-    assert terminal.run("failures", "--by-host", "--host", "a.example").exit_code == 2
-
-
 def test_the_life_of_a_collection(terminal: Terminal) -> None:
     assert "Made pets: small at" in terminal.out("collections", "create", "pets")
     terminal.out("collections", "alias", "animals", "pets")
@@ -204,5 +191,6 @@ def test_help_teaches(terminal: Terminal) -> None:
         "status",
         "failures",
         "retry",
+        "ignore",
     ):
         assert len(terminal.out(command, "--help").splitlines()) > 5

@@ -15,6 +15,7 @@ from clipgres.cli import main
 from clipgres.cli.tools import Tools
 from clipgres.hits_plot import CELL_INCHES
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
 from tests.web import picture, png
@@ -32,6 +33,7 @@ class Terminal:
         """Run one command to its end."""
         tools = Tools(self._settings)
         tools.encoders = FixedEncoders(self._encoder)
+        tools.decoders = shared_decoders()
         return CliRunner().invoke(main, list(arguments), obj=tools, terminal_width=200)
 
     def out(self, *arguments: str) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 import clipgres
 from clipgres.client import Client
+from clipgres.decoders import Decoders
 from clipgres.errors import BadRequest, Conflict, NotFound, SetupError, Unavailable
 from clipgres.fetch import Fetcher
 from clipgres.hits import Hits
@@ -25,6 +26,7 @@ from clipgres.queue import connect_redis
 from clipgres.request import SearchRequest
 from clipgres.search import Searcher
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.seed import FixedEncoders, seed_collection, seed_picture
 
@@ -54,7 +56,7 @@ def client(engine: Engine, settings: Settings, encoder: FakeEncoder) -> Iterator
             engine, collection, encoder, picture(colour), url=url, captions=[caption], key=colour, keep_thumbnail=kept
         )
     with Fetcher(settings) as fetcher:
-        yield Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings), engine)
+        yield Client(Searcher(engine, FixedEncoders(encoder), fetcher, shared_decoders(), settings), engine)
 
 
 @pytest.fixture
@@ -65,7 +67,9 @@ def paging(
     redis = connect_redis(redis_url)
     with (
         Fetcher(settings) as fetcher,
-        Client(Searcher(engine, FixedEncoders(encoder), fetcher, settings, redis), engine) as paging,
+        Client(
+            Searcher(engine, FixedEncoders(encoder), fetcher, Decoders(settings), settings, redis), engine
+        ) as paging,
     ):
         yield paging
 

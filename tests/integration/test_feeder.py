@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,12 @@ from tests.ingest import add_urls, ends, items, new_collection, scalar, wait_unt
 from worker.feeder import Feeder
 
 ROOT = Path(__file__).parents[2]
-FEEDERS_SQL = """
+LOCK_SQL = text("SELECT pg_advisory_lock(hashtextextended('clipgres.feeder', 4714))")
+# The last word of a feeder that waits for work: it was not the one to feed, or it has fed.
+SAID_SQL = "FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' AND query LIKE 'SELECT {}%'"
+REFUSED_SQL, FED_SQL = SAID_SQL.format("pg_try_advisory_lock"), SAID_SQL.format("pg_advisory_unlock")
+FEEDING_SQL = """
     FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()
-"""
-END_FEEDER_SQL = text(f"SELECT pg_terminate_backend(pid) {FEEDERS_SQL}")
-# A feeder that does not feed asks for the lock again and again, and for nothing else.
-WAITING_SQL = f"""
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND query LIKE 'SELECT pg_try_advisory_lock%'
-      AND pid NOT IN (SELECT pid {FEEDERS_SQL})
 """
 
 
@@ -136,7 +135,7 @@ def test_a_nudge_is_heeded_at_once(
     monkeypatch.setattr("worker.feeder.LOOK_EVERY_S", 600)
     collection = new_collection(engine)
     with feeding(feeder):
-        assert wait_until(lambda: scalar(engine, f"SELECT count(*) {FEEDERS_SQL}") == 1)
+        assert wait_until(lambda: scalar(engine, f"SELECT count(*) {FED_SQL}") == 1)
         add_urls(engine, collection, ["http://example.org/a"])
         with transaction(engine) as connection:
             connection.execute(text("NOTIFY clipgres_work"))
@@ -144,10 +143,21 @@ def test_a_nudge_is_heeded_at_once(
 
 
 @pytest.mark.usefixtures("often")
-def test_only_one_of_two_feeders_feeds(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+def test_two_feeders_never_feed_at_once(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    add_urls(engine, new_collection(engine), ["http://example.org/a"])
+    with engine.connect() as other, feeding(feeder):
+        other.execute(LOCK_SQL)
+        redis.flushall()
+        assert wait_until(lambda: scalar(engine, f"SELECT count(*) {REFUSED_SQL}") == 1)
+        assert queued(redis).total() == 0
+        other.invalidate()
+        assert wait_until(lambda: queued(redis).total() == 1)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_feeder_that_waits_holds_no_other_up(engine: Engine, redis: Redis, feeder: Feeder) -> None:
     with feeding(feeder), feeding(feeder):
-        assert wait_until(lambda: scalar(engine, WAITING_SQL) == 1)
-        assert scalar(engine, f"SELECT count(*) {FEEDERS_SQL}") == 1
+        assert wait_until(lambda: scalar(engine, f"SELECT count(*) {FED_SQL}") == 2)
 
 
 @pytest.mark.usefixtures("often")
@@ -156,9 +166,33 @@ def test_feeding_survives_a_lost_connection(engine: Engine, redis: Redis, feeder
         add_urls(engine, new_collection(engine), ["http://example.org/a"])
         assert wait_until(lambda: queued(redis).total() == 1)
         with transaction(engine) as connection:
-            connection.execute(END_FEEDER_SQL)
+            connection.execute(text(f"SELECT pg_terminate_backend(pid) {FED_SQL}"))
         redis.flushall()
         assert wait_until(lambda: queued(redis).total() == 1)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_feeder_without_a_queue_leaves_its_place_to_another(engine: Engine, redis: Redis, feeder: Feeder) -> None:
+    add_urls(engine, new_collection(engine), ["http://example.org/a"])
+    with feeding(replace(feeder, redis=connect_redis("redis://127.0.0.1:1"))):
+        with feeding(feeder):
+            assert wait_until(lambda: queued(redis).total() == 1)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_feeder_that_falls_silent_leaves_its_place_to_another(
+    engine: Engine, redis: Redis, feeder: Feeder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.feeder.SILENCE_S", 1)
+    add_urls(engine, new_collection(engine), ["http://example.org/a"])
+    with ExitStack() as ending:
+        silent = ending.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stuck = connect_redis(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout_s=60)
+        ending.enter_context(feeding(replace(feeder, redis=stuck)))
+        ending.callback(silent.close)  # ends what waits for it
+        assert wait_until(lambda: scalar(engine, f"SELECT count(*) {FEEDING_SQL}") == 1)
+        with feeding(feeder):
+            assert wait_until(lambda: queued(redis).total() == 1)
 
 
 @pytest.mark.slow

@@ -65,8 +65,8 @@ def test_releasing_does_not_count_the_attempt(engine: Engine) -> None:
     first, second = add_urls(engine, collection, urls(2))
     claimed(engine, collection, token)
     with transaction(engine) as connection:
-        assert release(connection, token, [first]) == 1
-        assert release(connection, uuid4(), [second]) == 0
+        assert release(connection, token, {first: 0}) == 1
+        assert release(connection, uuid4(), {second: 0}) == 0
     [job] = claimed(engine, collection, uuid4())
     assert (job.image_id, job.attempts) == (first, 1)
 
@@ -97,8 +97,21 @@ def test_claims_of_suspects_get_smaller_until_one_stands_alone(engine: Engine) -
                 )
             )
         expire(engine)
-    assert sizes == [256, 64, 16, 4, 1]
+    assert sizes == [256, 16, 1]
     assert ends(engine, collection)["failed stuck"] == 1
+
+
+def test_attempts_that_came_to_an_end_are_no_deaths(engine: Engine) -> None:
+    collection = new_collection(engine)
+    add_urls(engine, collection, urls(1))
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE clipgres.job SET attempts = 4, reason = 'server_error'"))
+    deaths = 0
+    while claimed(engine, collection, uuid4()):
+        expire(engine)
+        deaths += 1
+    assert deaths == MAX_CLAIMS
+    assert ends(engine, collection) == {"failed stuck": 1}
 
 
 def test_a_new_job_before_suspects_is_claimed_without_them(engine: Engine) -> None:

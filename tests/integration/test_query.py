@@ -13,14 +13,17 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
+from clipgres.decoders import Decoders
 from clipgres.errors import BadRequest, NotFound
 from clipgres.fetch import Fetcher
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import parse_request
 from clipgres.search import Searcher
 from clipgres.settings import Settings
+from tests.decoding import shared_decoders
 from tests.fakes import FakeEncoder
 from tests.hostile import hostile_server, jpeg
+from tests.pictures import jpeg_of_scans
 from tests.seed import FixedEncoders, seed_collection, seed_picture
 from tests.vectors import put
 
@@ -53,7 +56,7 @@ def collection(engine: Engine, encoder: FakeEncoder) -> Collection:
 def queries(engine: Engine, encoder: FakeEncoder, settings: Settings) -> Iterator[QueryVectors]:
     """What is tested, as a process starts with it."""
     with Fetcher(settings) as fetcher:
-        yield Searcher(engine, FixedEncoders(encoder), fetcher, settings).queries
+        yield Searcher(engine, FixedEncoders(encoder), fetcher, shared_decoders(), settings).queries
 
 
 def vector(queries: QueryVectors, collection: Collection, **fields: Any) -> QueryVector:
@@ -105,6 +108,7 @@ def test_a_picture_at_an_address_gets_its_vector(
         ("html-as-jpeg", "image_url: what came back is not a picture"),
         ("500", "image_url: the host failed"),
         ("oversize", "image_url: the file is larger than the limit"),
+        ("tagged?noai", r"image_url: the host asks that it is not used for AI \(X-Robots-Tag\): noai"),
     ],
 )
 def test_an_address_that_gives_no_picture_is_refused_in_words(
@@ -113,6 +117,21 @@ def test_an_address_that_gives_no_picture_is_refused_in_words(
     with hostile_server() as server, pytest.raises(BadRequest, match=said) as refused:
         vector(queries, collection, image_url=server.url(behaviour))
     assert refused.value.field == "image_url"
+
+
+@pytest.mark.parametrize(
+    ("robots", "said"),
+    [
+        ("deny", "image_url: the host's robots.txt asks not to fetch it: 127.0.0.1"),
+        ("status-503", "image_url: robots.txt: the host failed"),
+    ],
+)
+def test_a_host_that_wants_no_crawlers_is_obeyed_here_too(
+    queries: QueryVectors, collection: Collection, robots: str, said: str
+) -> None:
+    with hostile_server(robots=robots) as server, pytest.raises(BadRequest, match=said):
+        vector(queries, collection, image_url=server.url("picture"))
+    assert server.requests == []
 
 
 def test_a_private_address_is_never_fetched(queries: QueryVectors, collection: Collection) -> None:
@@ -260,6 +279,17 @@ def test_a_cut_of_either_text_is_said(queries: QueryVectors, collection: Collect
     assert vector(queries, collection, text="red", not_text=long).text_was_cut
 
 
+def test_a_picture_that_takes_its_decoder_down_is_refused(
+    engine: Engine, collection: Collection, encoder: FakeEncoder, settings: Settings
+) -> None:
+    brief = settings.model_copy(update={"decode_timeout_s": 1})
+    with Fetcher(settings) as fetcher, Decoders(brief, processes=1) as decoders:
+        queries = Searcher(engine, FixedEncoders(encoder), fetcher, decoders, settings).queries
+        with pytest.raises(BadRequest, match=r"image: the decoder crashed, hung .*longer than 1 s"):
+            vector(queries, collection, image=jpeg_of_scans(10_000))
+        assert vector(queries, collection, image=png("red")).vector.shape == (32,)
+
+
 class NothingEncoder(FakeEncoder):
     """An encoder that makes no sense of anything."""
 
@@ -282,7 +312,7 @@ def test_a_vector_that_is_none_is_refused_and_not_kept(
     engine: Engine, collection: Collection, settings: Settings, fields: dict[str, Any], field: str
 ) -> None:
     with Fetcher(settings) as fetcher:
-        queries = Searcher(engine, FixedEncoders(NothingEncoder()), fetcher, settings).queries
+        queries = Searcher(engine, FixedEncoders(NothingEncoder()), fetcher, shared_decoders(), settings).queries
         with pytest.raises(BadRequest, match="no usable vector") as refused:
             vector(queries, collection, **fields)
         assert refused.value.field == field

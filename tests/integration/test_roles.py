@@ -20,7 +20,7 @@ from clipgres.collections import Collection
 from clipgres.database import create_engine, libpq_url, transaction
 from clipgres.doctor import Health, examine
 from clipgres.errors import NotPermitted
-from clipgres.failures import retry
+from clipgres.failures import FailureFilter, retry
 from clipgres.migrations import upgrade
 from clipgres.rights import READER, READER_DEFAULTS, excess, withhold
 from clipgres.servers.postgres import SUPERUSER, embedded_database_url
@@ -73,7 +73,7 @@ def test_the_roles_of_the_parts_may_add_and_retry(engine: Engine, as_role: Calla
     with transaction(part) as connection:
         assert connection.execute(text("SELECT current_user")).scalar_one() == role
         assert progress(connection, added.batch).pending == 1
-        assert retry(connection, collection=collection) == 0
+        assert retry(connection, FailureFilter(collection=collection.name)) == 0
 
 
 def test_the_web_may_caption_what_is_searchable_and_the_worker_embeds_it(

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from clipgres.database import transaction
 from clipgres.encoder import Space
 from clipgres.errors import ModelError
+from clipgres.lists.plain import zstd
 from clipgres.settings import Settings
 from tests.seed import FixedEncoders
 from tests.web import Site, site
@@ -62,11 +63,25 @@ def test_pasted_lines_with_and_without_captions(web: Site) -> None:
     assert "1 line refused" in page and "nonsense" in page
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])
 def test_a_file(web: Site, pack: type[bytes]) -> None:
     page = submit(web, list=(io.BytesIO(pack(TSV.encode())), "pictures.tsv"))
     assert set(jobs(web).values()) == {"a dog", "a cat"}
     assert "pictures.tsv" in page
+
+
+def test_refused_lines_can_be_downloaded(web: Site) -> None:
+    page = submit(web, lines="=cmd|' /C calc'!A0\n<script>alert(1)</script>\n")
+    assert 'href="/batches/1/refused.tsv"' in page
+    sent = web.client.get("/batches/1/refused.tsv")
+    assert (sent.mimetype, sent.headers["X-Content-Type-Options"]) == ("text/tab-separated-values", "nosniff")
+    assert sent.headers["Content-Disposition"] == "attachment; filename=batch-1-refused.tsv"
+    assert sent.text.splitlines() == [
+        "line\treason\tbegins_with",
+        "1\tno http or https URL\t'=cmd|' /C calc'!A0",
+        "2\tno http or https URL\t<script>alert(1)</script>",
+    ]
+    assert web.client.get("/batches/2/refused.tsv").status_code == 404
 
 
 def test_a_file_that_is_larger_than_what_the_form_may_hold_in_memory(web: Site) -> None:

@@ -8,12 +8,21 @@ from typing import Any
 
 import pytest
 from markupsafe import escape
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from clipgres.database import transaction
 from clipgres.settings import Settings
 from tests.web import HTML, Site, site
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "{{7*7}}", '"><script>alert(1)</script>', "{% raw %}", "' onmouseover='x"]
+
+
+HISTORY_SQL = """
+    INSERT INTO clipgres.fetch_attempt (image_id, at, reason, http_status, detail, took_ms) VALUES
+        (:image, now() - interval '2 days', NULL, 200, NULL, NULL),
+        (:image, now() - interval '1 day', NULL, 304, NULL, NULL),
+        (:image, now(), 'not_found', 404, 'HTTP 404 <b>', 7)
+"""
 
 
 @pytest.fixture
@@ -48,6 +57,22 @@ def test_the_api_tells_of_an_item(web: Site) -> None:
     item = web.client.get("/api/items/default/r").json
     assert item and (item["key"], item["caption"], item["metadata"]) == ("r", "a red field", {"year": 2024})
     assert item["thumbnail"] == f"/thumbnails/{image}"
+
+
+def test_a_picture_whose_original_is_gone_says_so_and_why(web: Site) -> None:
+    image = web.add("red", key="r")
+    with transaction(web.engine) as connection:
+        connection.execute(text("UPDATE clipgres.image SET state = 'failed', reason = 'not_found'"))
+        connection.execute(text(HISTORY_SQL), {"image": image})
+    page = web.client.get("/items/default/r").text
+    assert "gone: the host says it is not there (404)" in page
+    assert re.findall(r"<td>(.+?)</td>", page) == ["HTTP 404 &lt;b&gt;", "unchanged", "fetched"]
+    item: Any = web.client.get("/api/items/default/r").json
+    assert (item["alive"], item["reason"]) == (False, "not_found")
+    assert [(each["http_status"], each["took_ms"]) for each in item["history"]] == [(404, 7), (304, None), (200, None)]
+    assert "original gone, kept as thumbnail" in web.client.get("/?q=red").text
+    hits: Any = web.client.post("/api/search", json={"text": "red"}).json
+    assert hits["hits"][0]["alive"] is False
 
 
 def test_an_item_that_is_not_there(web: Site) -> None:

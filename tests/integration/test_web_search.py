@@ -180,7 +180,7 @@ def test_the_api_answers_in_the_shape_of_the_contract(web: Site) -> None:
     [hit] = answer["hits"]
     assert set(hit) == {
         "key", "score", "percentile", "url", "caption", "captions", "width", "height", "host", "metadata", "thumbnail",
-        "page",
+        "page", "alive", "duplicates",
     }  # fmt: skip
     assert (hit["key"], hit["caption"], hit["width"]) == ("green", "a green field", 64)
     assert 0.9 < hit["score"] <= 1.001

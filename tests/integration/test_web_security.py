@@ -21,7 +21,8 @@ def web(settings: Settings, engine: Engine) -> Site:
 def test_no_page_needs_what_the_policy_forbids(web: Site) -> None:
     web.add("red", key="r")
     web.client.post("/api/images", json=LIST)
-    for path in ("/", "/?q=red", "/items/default/r", "/add", "/batches", "/batches/1", "/collections", "/nowhere"):
+    others = ("/add", "/batches", "/batches/1", "/failures", "/collections", "/nowhere")
+    for path in ("/", "/?q=red", "/items/default/r", *others):
         page = web.client.get(path, headers=HTML).text
         assert " style=" not in page and "<style" not in page and " onclick" not in page
         assert page.count("<script") == page.count('<script type="module" src="/static/')

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import numpy as np
-from sqlalchemy import Engine, text
+import pytest
+from sqlalchemy import Connection, Engine, text
 
 from clipgres.collections import Collection, delete
 from clipgres.database import transaction
@@ -13,7 +15,7 @@ from clipgres.encoder import Vectors, unit
 from clipgres.jobs import claim
 from clipgres.reasons import Reason
 from clipgres.schema import JobStatus
-from clipgres.writes import Facts, Outcome, Written, write_outcomes
+from clipgres.writes import Facts, Outcome, Written, stage, write_outcomes
 from tests.ingest import add_urls, ends, items, new_collection, scalar
 
 FACTS = Facts(
@@ -47,7 +49,7 @@ def claim_urls(engine: Engine, collection: Collection, count: int) -> tuple[list
 
 def write(engine: Engine, collection: Collection, token: UUID, *outcomes: Outcome) -> Written:
     with transaction(engine) as connection:
-        return write_outcomes(connection, collection, token, outcomes)
+        return write_outcomes(connection, collection, token, outcomes, recheck_days=30)
 
 
 def test_each_outcome_lands_where_it_belongs(engine: Engine) -> None:
@@ -58,6 +60,19 @@ def test_each_outcome_lands_where_it_belongs(engine: Engine) -> None:
     )
     assert ends(engine, collection) == {"ok": 1, "failed not_found": 1, "pending timeout": 1}
     assert items(engine, collection) == 1
+
+
+def test_nothing_is_locked_while_outcomes_are_sent(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stage_beside_another(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        with transaction(engine) as other:
+            assert other.execute(text("SELECT image_id FROM clipgres.job FOR UPDATE NOWAIT")).scalars().all() == [image]
+            other.execute(text("SELECT FROM clipgres.image FOR UPDATE NOWAIT"))
+        stage(connection, outcomes)
+
+    monkeypatch.setattr("clipgres.writes.stage", stage_beside_another)
+    collection = new_collection(engine)
+    [image], token = claim_urls(engine, collection, 1)
+    assert write(engine, collection, token, ok(image)) == Written(ok=1)
 
 
 def test_an_image_keeps_what_was_found(engine: Engine) -> None:

@@ -21,6 +21,7 @@ HIT = Hit(
     metadata={"year": 1957},
     image_id=7,
     has_thumbnail=True,
+    alive=True,
 )
 PLAN = Plan(
     method="index",
@@ -50,6 +51,8 @@ def test_the_answer_is_one_json_document() -> None:
         "host": "example.org",
         "metadata": {"year": 1957},
         "percentile": None,
+        "alive": True,
+        "duplicates": 0,
         "thumbnail": "/thumbnails/7",
         "page": "/items/pets/a%2Fb%20c%3F",
     }

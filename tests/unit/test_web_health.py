@@ -22,7 +22,9 @@ def test_it_is_not_ready_and_says_which_part_is_away(stranded: Site) -> None:
     assert answer.json and "cannot answer" in answer.json["database"] and "cannot be reached" in answer.json["queue"]
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=red", "/items/default/1", "/add", "/batches", "/batches/1", "/collections"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?q=red", "/items/default/1", "/add", "/batches", "/batches/1", "/failures", "/collections"]
+)
 def test_without_a_database_a_page_says_so_and_what_to_do(stranded: Site, path: str) -> None:
     page = stranded.client.get(path, headers=HTML)
     assert page.status_code == 503 and page.headers["Retry-After"]

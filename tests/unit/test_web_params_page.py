@@ -124,6 +124,7 @@ def test_a_cursor_alone_is_enough_and_alone_is_passed_on() -> None:
         ("q=x&where=3&host=a", "filter"),
         ("q=x&by=smell", "criterion"),
         ("q=x&mode=fast", "mode"),
+        ("q=x&fold=twins", "fold"),
         ("q=x&weights=text", "weights"),
         ("q=x&weights=text%3D2,text%3D3", "weights"),
         ("q=x&weights=text%3Dmuch", "weights.text"),
@@ -173,6 +174,7 @@ def test_tidying_twice_changes_nothing(pairs: list[tuple[str, str]]) -> None:
 
 REQUESTS: list[dict[str, Any]] = [
     {"text": "a dog", "not_text": "a cat", "min_score": 0.255, "min_percentile": 99.97, "top_k": 5, "mode": "index"},
+    {"text": "a dog", "fold": "near"},
     {
         "like": ["a", "b"],
         "unlike": ["c"],

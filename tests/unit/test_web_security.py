@@ -13,7 +13,7 @@ from tests.web import HTML, Site, offline_site
 TOKEN = "a-long-secret-of-the-tests"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing is bound by the tests
 LIST = ["https://pictures.example/dog.png"]
-PAGES = ["/", "/?q=red", "/add", "/batches", "/collections", "/items/default/x", "/nowhere"]
+PAGES = ["/", "/?q=red", "/add", "/batches", "/failures", "/collections", "/items/default/x", "/nowhere"]
 
 
 @pytest.fixture
