@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 50
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test faults check format bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +14,10 @@ demo: $(VENV)/.installed ## Set everything up, import the gallery, search it, an
 	@exec $(BIN)/python -m demo
 
 test: $(VENV)/.installed-dev ## Run the tests, on a real PostgreSQL and a real Redis of their own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+faults: $(VENV)/.installed-dev ## Break a stack at work and check that nothing is lost: make faults ROUNDS=50 [SEED=7] [ONLY=poison,...]
+	@$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 check: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .

@@ -80,7 +80,8 @@ def search_engine(database_url: str, settings: Settings, name: str, *, pool_size
 def _engine(
     database_url: str, pool_size: int, name: str, settings: Mapping[str, str], *, pool_pre_ping: bool = False
 ) -> Engine:
-    settings = {**settings, "lock_timeout": "30s", "idle_in_transaction_session_timeout": "5min"}
+    # What a process holds that was stopped in the middle of a transaction, others wait for.
+    settings = {**settings, "lock_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
     options = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
     engine = sqlalchemy.create_engine(
         sqlalchemy_url(database_url),

@@ -1,7 +1,8 @@
 """The feeder: keeps a few messages a worker slot in the queue for what is due, and gives back what dead workers held.
 
-Every worker process runs one, and an advisory lock decides which of them feeds. It looks every few seconds and at once
-when an import says that there is work, so a queue that was flushed fills up again by itself.
+Every worker process runs one. It looks every few seconds and at once when an import says that there is work, so a
+queue that was flushed fills up again by itself. An advisory lock keeps two from feeding at once; it is held for no
+longer than that takes, so that a worker that was stopped or hangs stops no other.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ SWEEP_EVERY_S = 10.0
 MESSAGES_PER_SLOT = 4
 STOP_CHECK_S = 0.5
 FIRST_WAIT_S = 0.5
+# One that is stopped while it feeds, or whose machine went without a word, leaves its place to another after so long.
+SILENCE_S = 20
 LONGEST_WAIT_S = 10.0
 
 LOCK_SQL = text("SELECT pg_try_advisory_lock(hashtextextended('clipgres.feeder', 4714))")
+UNLOCK_SQL = text("SELECT pg_advisory_unlock(hashtextextended('clipgres.feeder', 4714))")
 LISTEN_SQL = text("LISTEN clipgres_work")
+SILENCE_SQL = text("SELECT set_config('idle_session_timeout', :seconds, false)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,30 +69,30 @@ class Feeder:
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
-        """A connection of its own, closed at the end: the lock goes with it."""
+        """A connection of its own, closed at the end: a lock would go with it."""
         with autocommit(self.engine) as connection:
             connection.execute(LISTEN_SQL)
+            connection.execute(SILENCE_SQL, {"seconds": f"{SILENCE_S}s"})
             try:
                 yield connection
             finally:
                 connection.invalidate()
 
     def _rounds(self, stopping: Event, connection: Connection) -> Iterator[None]:
-        """Sweep and feed if this is the one feeder, wait for work, again and again; yields after each time."""
+        """Sweep and feed, wait for work, again and again; yields after each time."""
         outage = Outage(log, "the queue")
-        is_leader = False
         swept_at = float("-inf")
         while not stopping.is_set():
-            is_leader = is_leader or connection.execute(LOCK_SQL).scalar_one()
-            if is_leader and time.monotonic() - swept_at >= SWEEP_EVERY_S:
+            if time.monotonic() - swept_at >= SWEEP_EVERY_S:
                 _sweep(connection)
                 swept_at = time.monotonic()
-            if is_leader:
+            if connection.execute(LOCK_SQL).scalar_one():
                 try:
                     self.feed(connection)
                     outage.end()
                 except (RedisError, Unavailable) as error:
                     outage.begin(error)
+                connection.execute(UNLOCK_SQL)
             _wait_for_work(connection, stopping)
             yield
 

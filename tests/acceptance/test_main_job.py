@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,21 @@ def test_failures_are_named_and_can_be_tried_again(running: Running) -> None:
     done = running.run("retry", "--reason", "truncated", "--collection", "default")
     assert done.stdout.decode() == f"{running.listed['truncated']} pictures will be tried again.\n"
     assert wait_until(lambda: failures() == running.added["failed_by_reason"])
+
+
+def test_hosts_that_cannot_be_reached_are_not_dead(running: Running, tmp_path: Path) -> None:
+    path = tmp_path / "unreachable.tsv"
+    path.write_text("".join(f"a picture\thttp://host-{number}.invalid/a.jpg\n" for number in range(2_000)))
+    done = running.run("add", str(path), "--collection", "unreachable", "--wait")
+    assert done.returncode == 1
+    assert "2,000 pictures of batch" in done.stderr.decode() and "wait for the network" in done.stderr.decode()
+    [batch] = re.findall(r"Batch (\d+): 2,000 accepted, 0 merged, 0 refused", done.stdout.decode())
+    statement = f"""
+        SELECT count(*) FILTER (WHERE status IN ('pending', 'leased')), count(*)
+        FROM clipgres.job JOIN clipgres.batch_job USING (collection_id, image_id) WHERE batch_id = {batch}
+    """
+    assert running.run("psql", "-At", "-c", statement).stdout == b"2000|2000\n"
+    assert running.run("collections", "delete", "unreachable", "--yes").returncode == 0
 
 
 def test_the_doctor_finds_nothing_broken(running: Running) -> None:
