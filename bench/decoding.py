@@ -18,8 +18,8 @@ from rich.table import Table
 
 from bench.photos import photo
 from bench.stages import Cost, cores, metered
-from clipgres.decode import decode, thumbnail
-from clipgres.decoders import Decoders
+from clipgres.decoding.decode import decode, thumbnail
+from clipgres.decoding.pool import Decoders
 from clipgres.processor_config import read_preprocessing
 from clipgres.settings import Settings
 

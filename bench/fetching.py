@@ -21,8 +21,8 @@ from rich.table import Table
 
 from bench.photos import DISTINCT, PictureSite, picture_site
 from bench.stages import Cost, cores, metered
-from clipgres.decoders import Decoders
-from clipgres.fetch import Fetcher
+from clipgres.decoding.pool import Decoders
+from clipgres.fetching import Fetcher
 from clipgres.processor_config import read_preprocessing
 from clipgres.settings import Settings
 

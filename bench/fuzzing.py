@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.mutations import mutated
 from bench.stages import cores
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.errors import ImageError
 from clipgres.processor_config import read_preprocessing
 from clipgres.reasons import Reason

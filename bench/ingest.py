@@ -23,12 +23,12 @@ from rich.table import Table
 from bench.database import scratch_database
 from bench.photos import ENDS, PictureSite, picture_site
 from bench.stages import Cost, Pipeline, cores
-from clipgres.addresses import AddressPolicy
 from clipgres.database import create_engine
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoder import LazyEncoder
 from clipgres.errors import ClipgresError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
+from clipgres.fetching.addresses import AddressPolicy
 from clipgres.model_files import TINY
 from clipgres.settings import Settings
 from worker.breaker import Breaker

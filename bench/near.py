@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from rich.console import Console
 from rich.table import Table
 
-from clipgres.decode import decode
+from clipgres.decoding.decode import decode
 from clipgres.duplicates import Rule
 from clipgres.duplicates.hashes import Hashes, differing_bits, has_detail
 from clipgres.encoder import Encoder, load_encoder

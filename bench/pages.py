@@ -23,9 +23,9 @@ from bench.search import Vectors, clustered, fill
 from clipgres.answer import Answer
 from clipgres.collections import Collection
 from clipgres.database import create_engine, search_engine
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.filters import compile_filter
 from clipgres.finding import wanted_of
 from clipgres.pages.ranking import RANKED_ROWS, scan

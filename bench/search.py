@@ -24,9 +24,9 @@ from bench.database import scratch_database
 from clipgres import collections
 from clipgres.collections import Collection
 from clipgres.database import autocommit, driver_connection, libpq_url, search_engine, transaction
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.models import Space
 from clipgres.plans import Estimates
 from clipgres.plans.costs import LEAST_CANDIDATES

@@ -20,7 +20,7 @@ from clipgres.database import transaction
 from clipgres.encoder import Encoder
 from clipgres.enqueue import enqueue
 from clipgres.errors import ImageError
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from clipgres.jobs import Claimed
 from clipgres.lists import open_list
 from clipgres.writes import write_outcomes

@@ -15,13 +15,13 @@ from sqlalchemy import Engine
 from clipgres import saved
 from clipgres.collections import DEFAULT
 from clipgres.database import create_engine, search_engine
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import BadRequest
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.hits import Hits
-from clipgres.queue import connect_redis
+from clipgres.redis_client import connect_redis
 from clipgres.request import DEFAULT_TOP_K, SearchRequest, parse_request
 from clipgres.search import Searcher
 from clipgres.settings import load_settings

@@ -18,7 +18,7 @@ from clipgres.encoders import Encoders
 from clipgres.errors import ClipgresError
 from clipgres.index import IndexOf, index_state, needs_index
 from clipgres.migrations import check_migrated, head_revision
-from clipgres.queue import workers
+from clipgres.presence import workers
 from clipgres.rights import excess, watching
 from clipgres.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from clipgres.answer import Hit
-from clipgres.decode import FORMATS
+from clipgres.decoding.decode import FORMATS
 from clipgres.optional import optional
 from clipgres.wording import standing
 

@@ -11,11 +11,11 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoder.api import unit, usable
 from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest, ImageError, NotFound
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.request import SearchRequest
 from clipgres.settings import Settings
 from clipgres.text_vectors import TextVectors, Vector

@@ -1,4 +1,4 @@
-"""The rules of delivery in one place: how Celery is set up, how work is announced, and which workers are alive.
+"""The rules of delivery in one place: how Celery is set up and how work is announced.
 
 A message says only that a collection has work. It may be lost or come twice: the rows of `clipgres.job` are the record.
 So messages are acknowledged early, hold no results and wait nowhere but in the queue itself.
@@ -8,43 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from clipgres.errors import Unavailable
+from clipgres.redis_client import PREFIX, REDIS_TIMEOUT_S
 
-PREFIX = "clipgres:"
 QUEUE = "clipgres"
 EMBED = "clipgres.embed"
 COLLECTION_HEADER = "clipgres_collection"
-PRESENCE_TTL_S = 30
-REDIS_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
-    """A worker that was alive within the last half minute; `model` is what it has in memory, if anything.
-
-    `trouble` is why it cannot embed for some collection, in words that say what to do.
-    """
-
-    name: str
-    slots: int
-    pid: int
-    since: datetime
-    model: str | None
-    trouble: str | None = None
 
 
 def make_app(redis_url: str) -> Celery:
@@ -86,13 +62,6 @@ def broker_url(redis_url: str) -> str:
     return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
 
 
-def connect_redis(redis_url: str, timeout_s: float = REDIS_TIMEOUT_S) -> Redis:
-    """A client that connects on first use and gives up on a server that does not answer in time."""
-    # By itself it would ask a silent server eleven times; a connection that a restart closed is worth a second one.
-    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-    return Redis.from_url(redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=retry)
-
-
 def send_work(app: Celery, collection_id: int) -> None:
     """Announce that a collection has jobs that are due.
 
@@ -121,32 +90,3 @@ def _collection_of(message: bytes) -> int:
         return int(json.loads(message)["headers"][COLLECTION_HEADER])
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-def presence_key(worker: str) -> str:
-    """Where a worker says that it is alive."""
-    return f"{PREFIX}worker:{worker}"
-
-
-def announce(redis: Redis, worker: WorkerInfo) -> None:
-    """Say that this worker is alive and can work, for the next half minute."""
-    fields: dict[str, Any] = asdict(worker) | {"since": worker.since.isoformat()}
-    redis.set(presence_key(worker.name), json.dumps(fields), ex=PRESENCE_TTL_S)
-
-
-def withdraw(redis: Redis, worker: str) -> None:
-    """Say that this worker is gone."""
-    redis.delete(presence_key(worker))
-
-
-def workers(redis: Redis) -> list[WorkerInfo]:
-    """The workers that are alive, by name."""
-    keys = sorted(redis.scan_iter(match=presence_key("*"), count=1_000))
-    return list(_read_presence(redis.mget(keys))) if keys else []  # type: ignore[arg-type]
-
-
-def _read_presence(values: list[bytes | None]) -> Iterator[WorkerInfo]:
-    for value in values:
-        if value is not None:
-            fields = json.loads(value)
-            yield WorkerInfo(**fields | {"since": datetime.fromisoformat(fields["since"])})

@@ -14,9 +14,9 @@ from clipgres.answer import Answer, Plan
 from clipgres.background import Backgrounds
 from clipgres.collections import Collection
 from clipgres.database import autocommit
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.filters import compile_filter
 from clipgres.finding import find, wanted_of
 from clipgres.pages.paging import Pages

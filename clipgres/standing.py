@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clipgres.backlog import Backlog, PausedHost
-from clipgres.queue import WorkerInfo
+from clipgres.presence import WorkerInfo
 from clipgres.wording import count, duration, listed, many
 
 SHOWN_HOSTS = 3

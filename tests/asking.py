@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from clipgres.answer import Answer
 from clipgres.collections import Collection
 from clipgres.encoders import Encoders
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.query import QueryVector
 from clipgres.request import SearchRequest, parse_request
 from clipgres.search import Searcher, search

@@ -6,7 +6,7 @@ from functools import cache
 
 from PIL import Image
 
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.preprocess import Preprocessing
 from clipgres.settings import Settings
 

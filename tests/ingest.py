@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from clipgres.addresses import AddressPolicy
 from clipgres.collections import Collection, find_or_create
 from clipgres.database import transaction
 from clipgres.errors import TransientImageError
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
+from clipgres.fetching.addresses import AddressPolicy
 from clipgres.models import Space
 from clipgres.reasons import Reason
 from clipgres.settings import Settings

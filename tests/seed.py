@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import DEFAULT, Collection, find_or_create
 from clipgres.database import transaction
-from clipgres.decode import thumbnail as make_thumbnail
+from clipgres.decoding.decode import thumbnail as make_thumbnail
 from clipgres.encoder import Encoder, Space
 from clipgres.encoders import Encoders
 from clipgres.urls import normalise_url

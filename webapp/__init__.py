@@ -11,11 +11,11 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from clipgres.database import create_engine, search_engine
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
-from clipgres.fetch import Fetcher
-from clipgres.queue import connect_redis
+from clipgres.fetching import Fetcher
+from clipgres.redis_client import connect_redis
 from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 from webapp import add, api, batches, failures, health, pages, thumbnails

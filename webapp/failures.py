@@ -16,7 +16,7 @@ from clipgres.collections import list_all
 from clipgres.database import transaction
 from clipgres.errors import UserError
 from clipgres.failures import FailureFilter, Grouping
-from clipgres.queue import WorkerInfo, workers
+from clipgres.presence import WorkerInfo, workers
 from clipgres.reasons import Reason
 from clipgres.standing import backlog_lines, workers_line
 from clipgres.wording import many

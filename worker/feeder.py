@@ -23,7 +23,8 @@ from sqlalchemy import Connection, Engine, text
 from clipgres.database import autocommit, driver_connection
 from clipgres.errors import ClipgresError, Unavailable
 from clipgres.jobs import Due, due, sweep
-from clipgres.queue import queued, send_work, workers
+from clipgres.presence import workers
+from clipgres.queue import queued, send_work
 from worker.outage import Outage
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from threading import Lock
 
-from clipgres.addresses import AllowedNetwork
 from clipgres.errors import HostGivenUp, ImageError
+from clipgres.fetching.addresses import AllowedNetwork
 from clipgres.reasons import Reason
 from worker.outage import Outage
 from worker.stages import Embedded

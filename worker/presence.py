@@ -11,7 +11,7 @@ from threading import Event
 from redis import Redis
 from redis.exceptions import RedisError
 
-from clipgres.queue import PRESENCE_TTL_S, WorkerInfo, announce, withdraw
+from clipgres.presence import PRESENCE_TTL_S, WorkerInfo, announce, withdraw
 from worker.models import Models
 from worker.outage import Outage
 

@@ -10,20 +10,20 @@ from threading import Event, Thread
 
 from celery import Celery
 
-from clipgres.addresses import AddressPolicy
 from clipgres.captions import are_captions_waiting
 from clipgres.collections import Collection, find_by_id, list_all
 from clipgres.database import create_engine, transaction
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoder import Encoder
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, redis_url
 from clipgres.errors import ClipgresError, SetupError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
+from clipgres.fetching.addresses import AddressPolicy
 from clipgres.hosts import forget_old
 from clipgres.index import IndexOf, build_index, needs_index
 from clipgres.jobs import is_drained
-from clipgres.queue import connect_redis
+from clipgres.redis_client import connect_redis
 from clipgres.settings import Settings
 from clipgres.text_vectors import prune_texts
 from clipgres.writes import Written

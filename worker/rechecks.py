@@ -13,7 +13,7 @@ from typing import Protocol
 
 from clipgres.database import transaction
 from clipgres.errors import ClipgresError, HostGivenUp, ImageError, TransientImageError, Unavailable
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from clipgres.images import SECONDS_A_DAY
 from clipgres.reasons import Reason
 from clipgres.rechecks import Due, Rechecked, claim_due, release_due, write_checks

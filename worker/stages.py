@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from clipgres.decoders import DecodedPicture, Decoders
+from clipgres.decoding.pool import DecodedPicture, Decoders
 from clipgres.encoder import Encoder, Vectors, by_halves
 from clipgres.errors import ImageError, ModelError, SetupError, TransientImageError
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from clipgres.jobs import Claimed
 from clipgres.preprocess import Pixels, Preprocessing
 from clipgres.reasons import Reason

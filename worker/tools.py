@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from clipgres.decoders import Decoders
-from clipgres.fetch import Fetched
+from clipgres.decoding.pool import Decoders
+from clipgres.fetching import Fetched
 from clipgres.settings import Settings
 from worker.breaker import Breaker
 from worker.network import Network

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from clipgres.database import transaction
 from clipgres.errors import ClipgresError, ImageError
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from worker.network import Network
 
 MOST_ASKED = 3

@@ -12,12 +12,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from clipgres.database import create_engine, search_engine
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.encoders import Encoders
 from clipgres.endpoints import database_url, read_database_url, redis_url
 from clipgres.errors import ClipgresError, Unavailable
-from clipgres.fetch import Fetcher
-from clipgres.queue import WorkerInfo, connect_redis, workers
+from clipgres.fetching import Fetcher
+from clipgres.presence import WorkerInfo, workers
+from clipgres.redis_client import connect_redis
 from clipgres.search import Searcher
 from clipgres.settings import Settings, load_settings
 

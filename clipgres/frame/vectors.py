@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from clipgres.decode import decode
+from clipgres.decoding.decode import decode
 from clipgres.encoder import Encoder, Vectors, usable
 from clipgres.errors import BadRequest, ImageError
 from clipgres.preprocess import Pixels

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from clipgres.endpoints import redis_url
-from clipgres.queue import connect_redis, presence_key, withdraw
+from clipgres.presence import presence_key, withdraw
+from clipgres.redis_client import connect_redis
 from clipgres.servers.child import Child
 from clipgres.servers.home import Home
 from clipgres.settings import PREFIX, Settings

@@ -7,7 +7,9 @@ from pathlib import Path
 import psycopg
 from redis.exceptions import RedisError
 
-from clipgres.queue import PREFIX, QUEUE, presence_key
+from clipgres.presence import presence_key
+from clipgres.queue import QUEUE
+from clipgres.redis_client import PREFIX
 from tests.faults.stack import Stack
 
 STATEMENTS = (

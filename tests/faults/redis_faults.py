@@ -10,7 +10,8 @@ from signal import SIGKILL
 from redis import Redis
 from redis.exceptions import RedisError
 
-from clipgres.queue import PREFIX, QUEUE, make_app, send_work
+from clipgres.queue import QUEUE, make_app, send_work
+from clipgres.redis_client import PREFIX
 from clipgres.servers.redis import embedded_redis_url
 from tests.faults.scene import Fault, Scene
 

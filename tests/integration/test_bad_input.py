@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from clipgres.client import Client
 from clipgres.database import transaction
 from clipgres.errors import UserError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.search import Searcher
 from clipgres.settings import Settings
 from tests.decoding import shared_decoders

@@ -15,7 +15,8 @@ from clipgres.cli import main
 from clipgres.cli.tools import Tools
 from clipgres.database import transaction
 from clipgres.migrations import downgrade, head_revision
-from clipgres.queue import WorkerInfo, announce, connect_redis
+from clipgres.presence import WorkerInfo, announce
+from clipgres.redis_client import connect_redis
 from clipgres.settings import Settings
 from tests.models import write_small_clip
 

@@ -17,12 +17,12 @@ from sqlalchemy import Engine
 
 import clipgres
 from clipgres.client import Client
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.errors import BadRequest, Conflict, NotFound, SetupError, Unavailable
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.hits import Hits
 from clipgres.hits_plot import match
-from clipgres.queue import connect_redis
+from clipgres.redis_client import connect_redis
 from clipgres.request import SearchRequest
 from clipgres.search import Searcher
 from clipgres.settings import Settings

@@ -21,7 +21,9 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.queue import connect_redis, make_app, queued, send_work, workers
+from clipgres.presence import workers
+from clipgres.queue import make_app, queued, send_work
+from clipgres.redis_client import connect_redis
 from clipgres.servers.child import RunningChild
 from clipgres.servers.home import home_of
 from clipgres.servers.programs import environment

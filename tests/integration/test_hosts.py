@@ -16,7 +16,7 @@ from clipgres import hosts
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
 from clipgres.errors import ImageError, PermanentImageError, TransientImageError
-from clipgres.fetch import Fetched, Fetcher
+from clipgres.fetching import Fetched, Fetcher
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Written

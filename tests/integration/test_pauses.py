@@ -14,7 +14,7 @@ from clipgres.cli import main
 from clipgres.cli.tools import Tools
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from clipgres.jobs import claim, due
 from clipgres.pauses import pause, resume
 from clipgres.settings import Settings

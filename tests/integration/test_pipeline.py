@@ -18,7 +18,7 @@ from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import Vectors
 from clipgres.errors import ModelError
-from clipgres.fetch import Fetched, Fetcher
+from clipgres.fetching import Fetched, Fetcher
 from clipgres.jobs import MAX_CLAIMS, sweep
 from clipgres.preprocess import Pixels
 from clipgres.settings import Settings

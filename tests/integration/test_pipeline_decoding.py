@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.errors import SetupError
-from clipgres.fetch import Fetched
+from clipgres.fetching import Fetched
 from clipgres.settings import Settings
 from tests.fakes import FakeEncoder
 from tests.ingest import add_urls, ends, fetched, make_tools, new_collection, scalar

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.fetch import Fetched, Fetcher
+from clipgres.fetching import Fetched, Fetcher
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from clipgres.writes import Written

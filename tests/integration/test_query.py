@@ -13,9 +13,9 @@ from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.errors import BadRequest, NotFound
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
 from clipgres.query import QueryVector, QueryVectors
 from clipgres.request import parse_request
 from clipgres.search import Searcher

@@ -9,18 +9,9 @@ import pytest
 from redis import Redis
 
 from clipgres.errors import Unavailable
-from clipgres.queue import (
-    PREFIX,
-    QUEUE,
-    WorkerInfo,
-    announce,
-    connect_redis,
-    make_app,
-    queued,
-    send_work,
-    withdraw,
-    workers,
-)
+from clipgres.presence import WorkerInfo, announce, withdraw, workers
+from clipgres.queue import QUEUE, make_app, queued, send_work
+from clipgres.redis_client import PREFIX, connect_redis
 
 ONE = WorkerInfo(name="one@host", slots=2, pid=7, since=datetime(2026, 1, 1, tzinfo=UTC), model=None)
 

@@ -25,7 +25,7 @@ from clipgres.cli.tools import Tools
 from clipgres.collections import Collection
 from clipgres.database import create_engine, transaction
 from clipgres.encoder import unit
-from clipgres.fetch import Fetched, Fetcher
+from clipgres.fetching import Fetched, Fetcher
 from clipgres.hosts import GIVEN_UP_TRIPS, trip
 from clipgres.jobs import claim
 from clipgres.links import link_statistics

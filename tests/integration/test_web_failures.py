@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from clipgres.queue import WorkerInfo, announce, connect_redis
+from clipgres.presence import WorkerInfo, announce
+from clipgres.redis_client import connect_redis
 from clipgres.settings import Settings
 from tests.adding import add_urls, collection_named, query, set_job
 from tests.web import HTML, Site, offline_site, site

@@ -10,7 +10,8 @@ from threading import Event, Thread
 import pytest
 from redis import Redis
 
-from clipgres.queue import connect_redis, make_app, send_work
+from clipgres.queue import make_app, send_work
+from clipgres.redis_client import connect_redis
 from tests.ingest import wait_until
 from worker.delivery import Delivery
 

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from clipgres.addresses import AddressPolicy
 from clipgres.errors import SetupError
+from clipgres.fetching.addresses import AddressPolicy
 
 NOT_PUBLIC = """
     127.0.0.1 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.0.1

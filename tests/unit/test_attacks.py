@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from clipgres.dial import system_resolver
 from clipgres.errors import ImageError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
+from clipgres.fetching.dial import system_resolver
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from tests.hostile import HostileServer, hostile_server, jpeg

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bench.fuzzing import fuzz
-from clipgres.decoders import Decoders
+from clipgres.decoding.pool import Decoders
 from clipgres.errors import PermanentImageError
 from clipgres.reasons import Reason
 from clipgres.settings import Settings

@@ -10,7 +10,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from clipgres.decode import FORMATS, Decoded, decode, thumbnail
+from clipgres.decoding.decode import FORMATS, Decoded, decode, thumbnail
 from clipgres.settings import Settings
 from tests.pictures import encoded, gradient, png_claiming
 
@@ -102,7 +102,7 @@ def test_broken_exif_leaves_the_picture_as_it_is(exif: bytes) -> None:
 def test_a_list_of_odd_pictures_does_not_flood_the_log() -> None:
     program = """if True:
         import sys
-        from clipgres.decode import decode
+        from clipgres.decoding.decode import decode
         from clipgres.errors import PermanentImageError
         from clipgres.settings import Settings
         for body in map(bytes.fromhex, sys.stdin.read().split()):

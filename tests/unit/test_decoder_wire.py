@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from clipgres.decode import thumbnail
-from clipgres.decoder_wire import REPLY, Nonsense, Orders, Task, failure_reply, read_reply
+from clipgres.decoding.decode import thumbnail
+from clipgres.decoding.wire import REPLY, Nonsense, Orders, Task, failure_reply, read_reply
 from clipgres.errors import ImageError
 from clipgres.reasons import Reason
 from tests.decoding import SQUARE

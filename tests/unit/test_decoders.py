@@ -16,8 +16,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from clipgres.decode import decode, thumbnail
-from clipgres.decoders import DecodedPicture, Decoders
+from clipgres.decoding.decode import decode, thumbnail
+from clipgres.decoding.pool import DecodedPicture, Decoders
 from clipgres.errors import SetupError, TransientImageError
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
@@ -148,7 +148,7 @@ def test_a_decoder_may_do_little_and_knows_no_secret(pair: Decoders, monkeypatch
 
 
 def test_a_decoder_loads_nothing_large() -> None:
-    code = "import sys, clipgres.decoder_process as d; print(*{'torch', 'pydantic', 'sqlalchemy'} & set(sys.modules))"
+    code = "import sys, clipgres.decoding.process as d; print(*{'torch', 'pydantic', 'sqlalchemy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"\n"
 
 
@@ -156,7 +156,7 @@ def test_no_decoder_outlives_a_program_that_is_killed(clean_environment: None) -
     """One has nothing to do then, and the other is busy with a picture that takes for ever."""
     program = """if True:
         import os, sys, threading, time
-        from clipgres.decoders import Decoders
+        from clipgres.decoding.pool import Decoders
         from clipgres.settings import Settings
         from tests.decoding import SQUARE
         from tests.pictures import encoded, gradient, jpeg_of_scans

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from clipgres.errors import ImageError
-from clipgres.fetch import Fetched, Fetcher
+from clipgres.fetching import Fetched, Fetcher
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from tests.hostile import HostileServer, hostile_server, jpeg

@@ -10,7 +10,7 @@ import pytest
 from urllib3 import exceptions
 
 from clipgres.errors import PermanentImageError, TransientImageError
-from clipgres.fetch_errors import REASON_BY_ERROR, failure, failure_of
+from clipgres.fetching.errors import REASON_BY_ERROR, failure, failure_of
 from clipgres.reasons import Reason
 
 # Nothing here uses a proxy or uploads a body, and these two say how the library was called.

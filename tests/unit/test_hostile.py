@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from clipgres.decode import decode
-from clipgres.dial import system_resolver
+from clipgres.decoding.decode import decode
 from clipgres.errors import ImageError, TransientImageError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher
+from clipgres.fetching.dial import system_resolver
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
 from tests.hostile import HostileServer, hostile_server

@@ -87,6 +87,11 @@ def test_importing_it_does_not_load_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
+def test_the_page_loads_no_celery() -> None:
+    code = "import sys, webapp; sys.exit('celery' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
 def test_the_worker_runs_without_flask() -> None:
     code = "import sys; sys.modules['flask'] = None; sys.modules['webapp'] = None; import worker.app, worker.tasks"
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipgres.errors import PermanentImageError
-from clipgres.opt_out import OptOut
+from clipgres.fetching.opt_out import OptOut
 from clipgres.reasons import Reason
 
 OBEYED = OptOut.from_setting("noai, NoImageAI,", "clipgres")

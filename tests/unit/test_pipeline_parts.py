@@ -11,9 +11,9 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from clipgres.addresses import AllowedNetwork
 from clipgres.encoder import Vectors
 from clipgres.errors import ImageError, ModelError, PermanentImageError, TransientImageError
+from clipgres.fetching.addresses import AllowedNetwork
 from clipgres.jobs import Claimed, Due
 from clipgres.preprocess import Pixels
 from clipgres.queue import broker_url

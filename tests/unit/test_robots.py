@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipgres import robots
 from clipgres.errors import ImageError, PermanentImageError, TransientImageError
-from clipgres.fetch import Fetcher
+from clipgres.fetching import Fetcher, robots
+from clipgres.fetching.robots import answer_of, product_token, relevant_lines
 from clipgres.reasons import Reason
-from clipgres.robots import answer_of, product_token, relevant_lines
 from clipgres.settings import Settings
 from tests.hostile import HostileServer, hostile_server, jpeg
 from tests.hostile.robots import FILES

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipgres.statuses import RETRY_AFTER_MAX_S, retry_after_s
+from clipgres.fetching.statuses import RETRY_AFTER_MAX_S, retry_after_s
 
 
 @pytest.mark.parametrize(

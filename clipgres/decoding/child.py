@@ -14,7 +14,7 @@ from socket import socketpair
 
 import numpy as np
 
-from clipgres.decoder_wire import READY, REQUEST, Nonsense, Orders, Reply, Task, read_reply, receive
+from clipgres.decoding.wire import READY, REQUEST, Nonsense, Orders, Reply, Task, read_reply, receive
 from clipgres.errors import PermanentImageError, SetupError, TransientImageError
 from clipgres.preprocess import Pixels
 from clipgres.reasons import Reason
@@ -72,7 +72,7 @@ class DecoderChild:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "clipgres.decoder_process", orders.to_json()],
+                    [sys.executable, "-P", "-m", "clipgres.decoding.process", orders.to_json()],
                     env=_environment(),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from clipgres.fetch_errors import failure
+from clipgres.fetching.errors import failure
 from clipgres.reasons import Reason
 
 HEADER = "X-Robots-Tag"

@@ -12,7 +12,7 @@ from socket import socket
 from struct import Struct
 from typing import Any
 
-from clipgres.decode import Decoded
+from clipgres.decoding.decode import Decoded
 from clipgres.errors import ImageError, PermanentImageError, TransientImageError
 from clipgres.preprocess import Pixels, Preprocessing
 from clipgres.reasons import Reason

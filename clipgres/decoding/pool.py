@@ -10,8 +10,8 @@ from queue import LifoQueue
 from threading import Lock
 from typing import Self
 
-from clipgres.decoder_child import DecodedPicture, DecoderChild
-from clipgres.decoder_wire import Orders, Task
+from clipgres.decoding.child import DecodedPicture, DecoderChild
+from clipgres.decoding.wire import Orders, Task
 from clipgres.errors import SetupError, TransientImageError
 from clipgres.preprocess import Preprocessing
 from clipgres.reasons import Reason

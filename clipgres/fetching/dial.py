@@ -12,10 +12,10 @@ from threading import Thread
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from clipgres.addresses import AddressPolicy, IPAddress
-from clipgres.fetch_errors import failure, failure_of
+from clipgres.fetching.addresses import AddressPolicy, IPAddress
+from clipgres.fetching.errors import failure, failure_of
+from clipgres.fetching.transfer import MeteredSocket, current_transfer
 from clipgres.reasons import Reason
-from clipgres.transfer import MeteredSocket, current_transfer
 
 MAX_ADDRESSES_TRIED = 4
 

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from urllib3 import BaseHTTPResponse
 
 from clipgres.errors import ImageError
-from clipgres.fetch_errors import failure
+from clipgres.fetching.errors import failure
 from clipgres.reasons import Reason
 
 RETRY_AFTER_MAX_S = 3_600.0

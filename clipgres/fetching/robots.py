@@ -12,11 +12,11 @@ from protego import Protego
 from urllib3 import BaseHTTPResponse
 
 from clipgres.errors import ImageError
-from clipgres.fetch_errors import failure, foreign_errors_named
+from clipgres.fetching.errors import failure, foreign_errors_named
+from clipgres.fetching.statuses import REDIRECTS, failure_of_status
+from clipgres.fetching.transfer import current_transfer
+from clipgres.fetching.transport import Transport, next_url, start_of_body
 from clipgres.reasons import Reason
-from clipgres.statuses import REDIRECTS, failure_of_status
-from clipgres.transfer import current_transfer
-from clipgres.transport import Transport, next_url, start_of_body
 from clipgres.urls import NormalUrl, normalise_url
 
 MAX_BYTES = 500_000

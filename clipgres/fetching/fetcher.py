@@ -10,16 +10,16 @@ from typing import Self
 
 from urllib3 import BaseHTTPResponse
 
-from clipgres.dial import Resolver, system_resolver
 from clipgres.errors import BadRequest, ImageError
-from clipgres.fetch_errors import failure, foreign_errors_named
-from clipgres.opt_out import HEADER, OptOut
+from clipgres.fetching.dial import Resolver, system_resolver
+from clipgres.fetching.errors import failure, foreign_errors_named
+from clipgres.fetching.opt_out import HEADER, OptOut
+from clipgres.fetching.robots import Robots, product_token
+from clipgres.fetching.statuses import PERMANENT_REDIRECTS, REDIRECTS, failure_of_status
+from clipgres.fetching.transfer import begin_transfer
+from clipgres.fetching.transport import Transport, next_url, start_of_body
 from clipgres.reasons import Reason
-from clipgres.robots import Robots, product_token
 from clipgres.settings import Settings
-from clipgres.statuses import PERMANENT_REDIRECTS, REDIRECTS, failure_of_status
-from clipgres.transfer import begin_transfer
-from clipgres.transport import Transport, next_url, start_of_body
 from clipgres.urls import NormalUrl, normalise_url
 
 HEADERS = {"Accept": "image/avif,image/webp,image/png,image/jpeg,image/gif;q=0.9,*/*;q=0.1"}

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipgres.fetch_errors import failure
+from clipgres.fetching.errors import failure
 from clipgres.reasons import Reason
 
 if TYPE_CHECKING:

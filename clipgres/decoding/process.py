@@ -1,6 +1,6 @@
 """A decoder process: reads pictures from its standard input, a socket, and answers each; it ends with who started it.
 
-Pillow and numpy are all it loads: 30 MB, and a tenth of a second. It is started by `clipgres.decoder_child`.
+Pillow and numpy are all it loads: 30 MB, and a tenth of a second. It is started by `clipgres.decoding.child`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from socket import socket
 
 from PIL import AvifImagePlugin, Image, WebPImagePlugin
 
-from clipgres.decode import THUMBNAIL_SHORT_SIDE, decode, thumbnail
-from clipgres.decoder_wire import READY, REQUEST, Orders, Task, failure_reply, picture_reply, receive
+from clipgres.decoding.decode import THUMBNAIL_SHORT_SIDE, decode, thumbnail
+from clipgres.decoding.wire import READY, REQUEST, Orders, Task, failure_reply, picture_reply, receive
 from clipgres.errors import ImageError, TransientImageError
 from clipgres.reasons import Reason
 

@@ -11,13 +11,13 @@ import certifi
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import ProtocolError
 
-from clipgres.addresses import AddressPolicy
-from clipgres.dial import Dialer, Resolver, pinned_pools, system_resolver
 from clipgres.errors import BadRequest
-from clipgres.fetch_errors import failure
+from clipgres.fetching.addresses import AddressPolicy
+from clipgres.fetching.dial import Dialer, Resolver, pinned_pools, system_resolver
+from clipgres.fetching.errors import failure
+from clipgres.fetching.transfer import MeteredTLSSocket, current_transfer
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
-from clipgres.transfer import MeteredTLSSocket, current_transfer
 from clipgres.urls import NormalUrl, normalise_url
 
 # Most pictures are one read. What is packed is read in small ones, since many empty gzip members take a time that grows
