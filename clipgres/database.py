@@ -22,6 +22,12 @@ MIN_POSTGRES = 15
 # Before 0.8.4 vacuum under concurrent writes can leave an HNSW graph unrepaired (pgvector's changelog).
 MIN_PGVECTOR = (0, 8, 4)
 
+# A server whose machine or network went without a word is given up within a minute, and so is a client by the server;
+# TCP by itself takes a quarter of an hour, and hours where nothing is sent. Over a Unix socket these mean nothing.
+KEEPALIVES = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+SILENT_SERVER = {**KEEPALIVES, "tcp_user_timeout": 30_000}
+SILENT_CLIENT = {f"tcp_{name}": f"{value}" for name, value in KEEPALIVES.items()}
+
 # The execution option of an engine made for searches: the statement timeout of its connections, in milliseconds.
 SEARCH_TIMEOUT = "search_timeout_ms"
 
@@ -81,7 +87,7 @@ def _engine(
     database_url: str, pool_size: int, name: str, settings: Mapping[str, str], *, pool_pre_ping: bool = False
 ) -> Engine:
     # What a process holds that was stopped in the middle of a transaction, others wait for.
-    settings = {**settings, "lock_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
+    settings = {**settings, **SILENT_CLIENT, "lock_timeout": "30s", "idle_in_transaction_session_timeout": "30s"}
     options = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
     engine = sqlalchemy.create_engine(
         sqlalchemy_url(database_url),
@@ -89,7 +95,7 @@ def _engine(
         max_overflow=pool_size,
         pool_timeout=10,
         pool_pre_ping=pool_pre_ping,
-        connect_args={"connect_timeout": 5, "options": options, "application_name": name},
+        connect_args={"connect_timeout": 5, "options": options, "application_name": name, **SILENT_SERVER},
     )
     event.listen(engine, "connect", _register_vector_types)
     return engine

@@ -104,8 +104,8 @@ NEW_BATCH_SQL = text("""
     RETURNING id
 """)
 FINISH_SQL = text("UPDATE clipgres.batch SET finished = now() WHERE id = :batch")
-# A process that was killed holds its lock until its server process has noticed: a moment is given for that.
-LOCK_TIMEOUT_SQL = text("SET LOCAL lock_timeout = '2s'")
+# A process that was killed holds its lock until its server process has noticed: that may take a slow disk a while.
+LOCK_TIMEOUT_SQL = text("SET LOCAL lock_timeout = '10s'")
 LOCK_SOURCE_SQL = text("SELECT pg_advisory_lock(hashtextextended('clipgres.enqueue ' || :source, :collection))")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from clipgres.collections import Collection
 from clipgres.enqueue import Added, enqueue
@@ -116,7 +116,10 @@ def test_a_finished_list_is_a_new_batch_when_added_again(
     assert len(query(engine, COUNTS)) == 2
 
 
-def test_one_list_is_added_by_one_process_at_a_time(engine: Engine, collection: Collection, tmp_path: Path) -> None:
+def test_one_list_is_added_by_one_process_at_a_time(
+    engine: Engine, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipgres.enqueue.LOCK_TIMEOUT_SQL", text("SET LOCAL lock_timeout = '200ms'"))
     path = tmp_path / "list.tsv"
     path.write_text("dog\thttp://a/1\n")
     inside, go_on = threading.Event(), threading.Event()
