@@ -23,7 +23,7 @@ from bench.database import scratch_database
 from clipgres import collections
 from clipgres.collections import Collection
 from clipgres.database import create_engine, driver_connection, search_engine, transaction
-from clipgres.duplicates import Counts, find_duplicates, has_new
+from clipgres.duplicates import Counts, find_duplicates, has_changed
 from clipgres.duplicates.folding import groups_of
 from clipgres.filters import compile_filter
 from clipgres.finding import find, wanted_of
@@ -153,7 +153,7 @@ def finding(engine: Engine, url: str, collection: Collection, images: int, copie
     row(f"{ADDED:,} more")
     row("nothing new")
     with transaction(engine) as connection:
-        looked = timed(lambda: has_new(connection, collection))
+        looked = timed(lambda: has_changed(connection, collection))
     table.caption = f"{following:,} follow another at first. To see that nothing is new takes {looked:.2f} s."
     return table
 

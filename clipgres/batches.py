@@ -13,6 +13,8 @@ from clipgres.lists import RefusedLine
 from clipgres.reasons import Reason
 
 RATE_WINDOW_S = 60
+# Longer than a link that fails by itself ever waits for its next try, 320 s and a fifth: its host is left alone.
+PUT_OFF_S = 400
 NETWORK_REASONS = [reason.value for reason in Reason if reason.needs_network_witness]
 
 
@@ -22,7 +24,8 @@ class BatchProgress:
 
     `lines` to `refused` count the rows of its list, `total` to `ignored` its images: `failed` are those that a person
     does not ignore. `waiting` images are pending and put off, `held` ones wait for a sign that the network works; where
-    `is_paused`, nobody works on its collection. `rate` is in images a second over the last minute.
+    `is_paused`, nobody works on its collection. The first of those that are pending is due in `first_due_in_s` seconds,
+    the last in `last_due_in_s`. `rate` is in images a second over the last minute.
     """
 
     id: int
@@ -42,6 +45,8 @@ class BatchProgress:
     ignored: int
     waiting: int
     held: int
+    first_due_in_s: float | None
+    last_due_in_s: float | None
     rate: float
     is_paused: bool
     failed_by_reason: dict[Reason, int]
@@ -68,12 +73,20 @@ class BatchProgress:
         """Whether it waits for the network: some was tried in vain, and nothing moves until it is back."""
         return self.finished_at is not None and self.held > 0 and self.rate == 0
 
+    @property
+    def is_put_off(self) -> bool:
+        """Whether all that is left waits for hosts that are left alone for long."""
+        is_under_way = self.finished_at is None or self.leased > 0 or self.is_paused
+        return not is_under_way and (self.first_due_in_s or 0) > PUT_OFF_S
+
 
 # `finished` of a batch is the moment when its list was read to the end.
 PROGRESS_SQL = text("""
     SELECT b.id, coalesce(a.name, '') AS collection, b.source, b.started AS started_at, b.finished AS finished_at,
            b.lines, b.accepted, b.merged, b.refused,
            t.total, t.pending, t.leased, t.ok, t.failed, t.ignored, t.waiting, t.held, t.failed_by_reason,
+           extract(epoch FROM t.first_due_at - now())::float8 AS first_due_in_s,
+           extract(epoch FROM t.last_due_at - now())::float8 AS last_due_in_s,
            c.paused_at IS NOT NULL AS is_paused,
            t.ended / greatest(1, least(:window_s, extract(epoch FROM now() - b.started)))::float8 AS rate
     FROM (
@@ -95,6 +108,7 @@ PROGRESS_SQL = text("""
                coalesce(sum(g.jobs) FILTER (WHERE g.is_put_off), 0)::bigint AS waiting,
                coalesce(sum(g.jobs) FILTER (WHERE g.is_held), 0)::bigint AS held,
                coalesce(sum(g.ended), 0)::bigint AS ended,
+               min(g.first_due_at) AS first_due_at, max(g.last_due_at) AS last_due_at,
                coalesce(jsonb_object_agg(g.reason, g.jobs) FILTER (WHERE g.is_failed), '{}') AS failed_by_reason
         FROM (
             SELECT j.status, j.reason,
@@ -103,6 +117,8 @@ PROGRESS_SQL = text("""
                    j.status = 'pending' AND (j.next_attempt_at > now() OR j.reason = ANY(:network)) AS is_put_off,
                    j.status = 'pending' AND j.reason = ANY(:network) AND j.attempts = 0 AS is_held,
                    count(*) AS jobs,
+                   min(j.next_attempt_at) FILTER (WHERE j.status = 'pending') AS first_due_at,
+                   max(j.next_attempt_at) FILTER (WHERE j.status = 'pending') AS last_due_at,
                    count(*) FILTER (
                        WHERE j.status IN ('ok', 'failed') AND j.updated_at > now() - make_interval(secs => :window_s)
                    ) AS ended

@@ -49,14 +49,16 @@ RESOLVE_SQL = text("""
     WHERE n.image_id IS NULL
 """)
 # A line whose URL stands nowhere else is left out, unless the chunk names keys, which lines can take from each other.
+# The collection is a subquery: one that the statistics do not know yet, and by its number would be taken for empty, is
+# searched by the key and not read whole for each line.
 STANDING_SQL = text("""
     SELECT line, image_id, namespace, key, has_job, owner
     FROM (
         SELECT n.line, n.image_id, n.namespace, n.key, count(*) OVER (PARTITION BY n.image_id) AS lines,
                (SELECT true FROM clipgres.job j
-                WHERE j.collection_id = :collection AND j.image_id = n.image_id) AS has_job,
+                WHERE j.collection_id = (SELECT CAST(:collection AS integer)) AND j.image_id = n.image_id) AS has_job,
                (SELECT j.image_id FROM clipgres.job j
-                WHERE j.collection_id = :collection AND j.namespace = n.namespace
+                WHERE j.collection_id = (SELECT CAST(:collection AS integer)) AND j.namespace = n.namespace
                   AND j.key = coalesce(n.key, n.image_id::text)) AS owner
         FROM incoming n
     ) s

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 from clipgres.reasons import Reason
 
 # After so many pauses in a row what a host has is taken for dead, unasked, until the last of them is over. A host that
-# nobody ever had a reply from, and one that refuses us for good, need not be waited for as long.
+# nobody ever had a reply from need not be waited for as long, nor one that refuses us for good and never gave us any
+# picture. Where it gave some, a row of refusals may be one owner's of many, or be over within the hour.
 GIVEN_UP_TRIPS = 5
 GIVEN_UP_SOON_TRIPS = 2
 
@@ -42,10 +43,10 @@ PAUSE_SQL = text("""
 # Two workers that see the same failures count them once.
 TRIP_SQL = text("""
     WITH judged AS (
-        SELECT :trips >= :given_up_soon AND (:is_for_good OR NOT EXISTS (
+        SELECT :trips >= :given_up_soon AND NOT EXISTS (
             SELECT FROM clipgres.image
-            WHERE host = :name AND (first_seen_alive IS NOT NULL OR http_status IS NOT NULL)
-        )) AS is_given_up
+            WHERE host = :name AND (first_seen_alive IS NOT NULL OR (http_status IS NOT NULL AND NOT :is_for_good))
+        ) AS is_given_up
     )
     INSERT INTO clipgres.host AS h (name, paused_until, trips, reason)
     SELECT :name, now() + make_interval(secs => greatest(:seconds, CASE WHEN is_given_up THEN :given_up_s END)),

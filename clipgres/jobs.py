@@ -8,6 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from clipgres.reasons import Reason
+
 MAX_CLAIMS = 3
 
 
@@ -113,6 +115,20 @@ RELEASE_SQL = text("""
     WHERE j.status = 'leased' AND j.lease_token = :token AND j.image_id = r.image_id
 """)
 
+# What waits for the network was never counted as tried; that it waited is forgotten.
+HASTEN_SQL = text("""
+    WITH held AS (
+        SELECT collection_id, image_id FROM clipgres.job
+        WHERE status = 'pending' AND next_attempt_at > now() AND attempts = 0 AND reason = ANY (:reasons)
+        LIMIT 10000
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE clipgres.job j
+    SET next_attempt_at = now(), updated_at = now()
+    FROM held h
+    WHERE j.collection_id = h.collection_id AND j.image_id = h.image_id
+""")
+
 DUE_SQL = text("""
     SELECT c.id AS collection_id, d.jobs
     FROM clipgres.collection c
@@ -181,6 +197,14 @@ def release(connection: Connection, token: UUID, delays: Mapping[int, float]) ->
 def sweep(connection: Connection) -> int:
     """Give back the jobs whose lease ran out; returns how many."""
     return connection.execute(SWEEP_SQL, {"max_claims": MAX_CLAIMS}).rowcount
+
+
+def hasten_held(connection: Connection) -> int:
+    """Make due what waits for the network, up to 10,000 jobs, since it works again; returns how many there were."""
+    reasons = [reason.value for reason in Reason if reason.needs_network_witness]
+    hastened = connection.execute(HASTEN_SQL, {"reasons": reasons}).rowcount
+    announce(connection)
+    return hastened
 
 
 def due(connection: Connection, *, cap: int) -> list[Due]:

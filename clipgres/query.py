@@ -16,6 +16,7 @@ from clipgres.encoder.api import unit, usable
 from clipgres.encoders import Encoders
 from clipgres.errors import BadRequest, ImageError, NotFound
 from clipgres.fetching import Fetcher
+from clipgres.reasons import Reason
 from clipgres.request import SearchRequest
 from clipgres.settings import Settings
 from clipgres.text_vectors import TextVectors, Vector
@@ -209,4 +210,7 @@ def _check_weights(request: SearchRequest) -> None:
 
 def _refusal(field: str, error: ImageError) -> BadRequest:
     gloss, detail = error.reason.gloss, str(error)
+    if error.reason is Reason.BLOCKED_ADDRESS:
+        # Where a name of this network leads is not for everyone who may search.
+        return BadRequest(f"{field}: {gloss}, or its port is none that pictures are fetched from", field)
     return BadRequest(f"{field}: {detail if gloss in detail else f'{gloss} ({detail})'}", field)

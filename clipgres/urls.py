@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 import idna
 
 from clipgres.errors import BadRequest
+from clipgres.plain_text import printable
 
 URL_MAX_CHARS = 8_000
 HOST_MAX_CHARS = 253
@@ -80,7 +81,7 @@ def _keyed(url: str, host: str) -> NormalUrl:
 
 
 def _bad(cause: str) -> BadRequest:
-    return BadRequest(f"bad URL: {cause}", "url")
+    return BadRequest(f"bad URL: {printable(cause)}", "url")
 
 
 def _refuse_unreadable(text: str) -> None:

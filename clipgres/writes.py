@@ -83,11 +83,13 @@ class Written:
 
 
 # Images are locked along with their jobs, in one order: two collections may be writing the same ones.
+# Here and below the collection is a subquery: one that the statistics do not know yet, and by its number would be taken
+# for empty, is not read whole for each batch.
 HELD_SQL = text("""
     SELECT j.image_id
     FROM clipgres.job j
     JOIN clipgres.image im ON im.id = j.image_id
-    WHERE j.collection_id = :collection AND j.image_id = ANY (:images)
+    WHERE j.collection_id = (SELECT CAST(:collection AS integer)) AND j.image_id = ANY (:images)
       AND j.status = 'leased' AND j.lease_token = :token
     ORDER BY j.image_id
     FOR NO KEY UPDATE OF j, im
@@ -115,7 +117,7 @@ ITEM_SQL = """
     INSERT INTO {items} AS item (namespace, key, image_id, metadata, embedding)
     SELECT j.namespace, j.key, j.image_id, j.metadata, o.embedding
     FROM outcome o
-    JOIN clipgres.job j ON j.collection_id = :collection AND j.image_id = o.image_id
+    JOIN clipgres.job j ON j.collection_id = (SELECT CAST(:collection AS integer)) AND j.image_id = o.image_id
     WHERE o.status = 'ok'
     ORDER BY j.namespace, j.key
     ON CONFLICT (namespace, key) DO UPDATE
@@ -142,7 +144,7 @@ JOB_SQL = text("""
         attempts = greatest(j.attempts - CASE WHEN o.is_counted THEN 0 ELSE 1 END, 0),
         next_attempt_at = now() + make_interval(secs => o.delay_s), updated_at = now()
     FROM outcome o
-    WHERE j.collection_id = :collection AND j.image_id = o.image_id
+    WHERE j.collection_id = (SELECT CAST(:collection AS integer)) AND j.image_id = o.image_id
 """)
 
 

@@ -22,6 +22,7 @@ from clipgres.errors import (
     SetupError,
     Unavailable,
 )
+from clipgres.plain_text import printable
 
 STATUS = {
     BadRequest: HTTPStatus.BAD_REQUEST,
@@ -152,7 +153,7 @@ def _told(error: HTTPException) -> str:
 
 
 def _respond_unexpected(error: Exception) -> Response:
-    current_app.logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    current_app.logger.error("%s %s failed", request.method, printable(request.path), exc_info=error)
     detail = "something unexpected went wrong; the log of the web application says what"
     return respond(Problem(status=HTTPStatus.INTERNAL_SERVER_ERROR, detail=detail))
 

@@ -45,8 +45,9 @@ def moment(time: datetime) -> str:
 
 
 def sentence(text: str) -> str:
-    """A message of ours as a sentence: a capital first, a full stop last."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+    """A message of ours as a sentence: a capital first, but not of a file's name, and a full stop last."""
+    begun = text if text.startswith("robots.txt") else text[:1].upper() + text[1:]
+    return begun + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
 def web_address(url: str | None) -> str | None:

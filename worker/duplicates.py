@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.duplicates import find_duplicates, has_new
+from clipgres.duplicates import find_duplicates, has_changed
 from clipgres.errors import ClipgresError
 from clipgres.jobs import is_drained
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def group_duplicates(engine: Engine, collection: Collection) -> None:
-    """Look at what is new in a collection, unless pictures are on their way or another worker is at it."""
+    """Look at what has changed in a collection, unless pictures are on their way or another worker is at it."""
     try:
         with transaction(engine) as connection:
-            is_due = is_drained(connection, collection.id) and has_new(connection, collection)
+            is_due = is_drained(connection, collection.id) and has_changed(connection, collection)
         started = time.monotonic()
         if is_due and (found := find_duplicates(engine, collection)):
             seconds = time.monotonic() - started

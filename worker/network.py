@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from threading import Lock
 
@@ -38,8 +38,10 @@ NO_REPLY = frozenset({
 class Network:
     """What one worker process knows of the network; shared by its threads."""
 
-    def __init__(self, allowed: Sequence[AllowedNetwork] = ()) -> None:
+    def __init__(self, allowed: Sequence[AllowedNetwork] = (), on_back: Callable[[], None] = lambda: None) -> None:
+        """`on_back` is called at the first reply after jobs were held for want of one."""
         self._allowed = tuple(allowed)
+        self._on_back = on_back
         self._lock = Lock()
         self._replied_at = float("-inf")
         self._looked_at = float("-inf")
@@ -62,11 +64,15 @@ class Network:
 
     def note_reply(self, host: str) -> None:
         """Note that a host answered, whatever it said."""
-        if not self.is_local(host):
-            with self._lock:
-                self._replied_at = time.monotonic()
-                self._held_since_reply = 0
-                self._outage.end()
+        if self.is_local(host):
+            return
+        with self._lock:
+            is_back = self._held_since_reply > 0
+            self._replied_at = time.monotonic()
+            self._held_since_reply = 0
+            self._outage.end()
+        if is_back:
+            self._on_back()
 
     def note(self, host: str, result: Embedded | ImageError) -> None:
         """Note what came of a fetch: a picture, and any failure that only a host can cause, is a reply."""

@@ -42,6 +42,7 @@ from worker.readers import watch_readers
 from worker.rechecks import Rechecker
 from worker.tools import Tools
 from worker.turn import Turn
+from worker.witness import hasten_in_background
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class WorkerProcess:
         self._fetcher = Fetcher(settings)
         self._decoders = Decoders(settings)
         self._models = Models(encoders)
-        network = Network(AddressPolicy.from_setting(settings.fetch_allow).allowed)
+        allowed = AddressPolicy.from_setting(settings.fetch_allow).allowed
+        network = Network(allowed, on_back=lambda: hasten_in_background(self._engine))
         self._tools = Tools(
             engine=self._engine,
             fetch=self._fetcher.fetch,

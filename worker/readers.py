@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from clipgres.database import driver_connection, transaction
 from clipgres.errors import ClipgresError
+from clipgres.plain_text import printable
 from clipgres.rights import READERS_SQL, watching
 from worker.outage import Outage
 
@@ -65,4 +66,4 @@ def watch_readers(stopping: Event, engine: Engine, limit_s: float) -> None:
 
 def end_overdue(connection: Connection, limit_s: float) -> list[Ended]:
     """End each session of a reader of this database that is older than the limit."""
-    return [Ended(row.usename, row.query) for row in connection.execute(END_SQL, {"limit_s": limit_s})]
+    return [Ended(row.usename, printable(row.query)) for row in connection.execute(END_SQL, {"limit_s": limit_s})]

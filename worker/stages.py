@@ -101,8 +101,8 @@ def facts_of(fetched: Fetched, decoded: DecodedPicture) -> Facts:
     return Facts(
         http_status=fetched.http_status,
         content_type=header_text(fetched.content_type),
-        etag=header_text(fetched.etag),
-        last_modified=header_text(fetched.last_modified),
+        etag=validator_text(fetched.etag),
+        last_modified=validator_text(fetched.last_modified),
         final_url=fetched.final_url if fetched.is_moved else None,
         x_robots_tag=header_text(fetched.x_robots_tag),
         length=len(fetched.body),
@@ -119,6 +119,11 @@ def header_text(value: str | None) -> str | None:
     if value is None:
         return None
     return "".join(character for character in value if character.isprintable())[:HEADER_MAX_CHARS]
+
+
+def validator_text(value: str | None) -> str | None:
+    """A header that is sent back some day: as it came, or not at all."""
+    return value if value == header_text(value) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Ask hosts that used to answer whether the network works, when nothing else witnesses that it does."""
+"""Ask hosts that used to answer whether the network works, and once it does, let go on what waited for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 
 from sqlalchemy import Engine, text
@@ -10,11 +11,12 @@ from sqlalchemy import Engine, text
 from clipgres.database import transaction
 from clipgres.errors import ClipgresError, ImageError
 from clipgres.fetching import Fetched
+from clipgres.jobs import hasten_held
 from worker.network import Network
 
 MOST_ASKED = 3
 
-# The newest by `next_check`, which has an index and is a month after an image was last seen alive.
+# By `next_check`, which has an index: it lies furthest ahead for what was seen alive lately, or again and again.
 ALIVE_SQL = text("""
     SELECT DISTINCT ON (newest.host) newest.host, newest.url
     FROM (
@@ -22,6 +24,20 @@ ALIVE_SQL = text("""
     ) newest
     WHERE newest.state = 'ok'
 """)
+
+
+def hasten_in_background(engine: Engine) -> None:
+    """Start making due what waited for the network, without waiting for the end of it."""
+    Thread(target=hasten, args=(engine,), name="hasten", daemon=True).start()
+
+
+def hasten(engine: Engine) -> None:
+    """Make due what waited for the network; without the database it goes on when its wait is over."""
+    with suppress(ClipgresError):
+        hastened = True
+        while hastened:
+            with transaction(engine) as connection:
+                hastened = hasten_held(connection) > 0
 
 
 def look_in_background(engine: Engine, fetch: Callable[[str], Fetched], network: Network) -> None:

@@ -30,10 +30,12 @@ def main(context: click.Context) -> None:
 
     \b
     To begin with:
-      clipgres up                          start everything on this machine; leave it running
-      clipgres add list.tsv --wait         caption TAB url, one a line; or CSV and JSONL with named columns
+      clipgres up                      start everything here; leave it running
+      clipgres add list.tsv --wait     caption TAB url; or named columns
       clipgres search "two dogs on a beach"
-    then open http://127.0.0.1:8000. Settings are CLIPGRES_* variables or a clipgres.toml; docs/reference.md lists them.
+    then open http://127.0.0.1:8000.
+
+    Settings are CLIPGRES_* variables or a clipgres.toml; docs/reference.md lists them.
     """
     context.obj = context.obj or Tools()
 

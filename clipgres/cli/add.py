@@ -104,9 +104,15 @@ def _reading(
     tools: Tools, source: str, format_: str, encoding: str, caption: tuple[str, ...], report: Path | None
 ) -> Reading:
     opened = _opened(tools, source, format_, encoding, caption)
-    if report is not None and report.exists() and Path(source).exists() and report.samefile(source):
+    if report is not None and _is_read_from(report, source):
         raise click.UsageError("--refused would overwrite the list itself")
     return Reading(opened, Report(report) if report is not None else None)
+
+
+def _is_read_from(report: Path, source: str) -> bool:
+    """Whether the report would be written into the list, which a shell may have opened as the standard input."""
+    read = Path("/dev/stdin" if source == "-" else source)
+    return report.exists() and read.exists() and report.samefile(read)
 
 
 def _opened(tools: Tools, source: str, format_: str, encoding: str, captions: tuple[str, ...]) -> OpenedList:

@@ -28,7 +28,7 @@ as_document = click.option("--json", "as_json", is_flag=True, help="Print one JS
 at_most = click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many to show.")
 
 
-@click.group()
+@click.group(short_help="Find what is there more than once, and decide.")
 def duplicates() -> None:
     """Find pictures that are there more than once, and decide on them.
 
@@ -92,7 +92,7 @@ def find_command(tools: Tools, collection: str, bits: int | None, score: float |
     note(f"Looked at {many(found.looked, 'new picture')}. See them: clipgres duplicates list")
 
 
-@duplicates.command(name="list")
+@duplicates.command(name="list", short_help="Show the groups, the largest first.")
 @in_collection
 @click.option("--kind", type=click.Choice([kind.value for kind in DuplicateKind]), help="Only this kind.")
 @at_most
@@ -158,7 +158,7 @@ def join(tools: Tools, key: str, other: str, collection: str, namespace: str) ->
     click.echo(f"{key} and {other} are in one group from now on.")
 
 
-@duplicates.command()
+@duplicates.command(short_help="Show files that many addresses give.")
 @click.option(
     "--urls", default=SUSPECT_URLS, show_default=True, type=click.IntRange(2), help="How many addresses give the file."
 )
@@ -183,9 +183,10 @@ def placeholders(tools: Tools, urls: int, limit: int, as_json: bool) -> None:
     else:
         columns = ["addresses", "hosts", "it is", "sha-256", "for example", "captions"]
         stdout().print(table(columns, [_suspect_row(one) for one in found], right=["addresses"]))
+        note("Look at one, then decide: clipgres duplicates placeholder SHA-256, with --no if it is a picture.")
 
 
-@duplicates.command()
+@duplicates.command(short_help="Say that a file only says there is none.")
 @click.argument("name", metavar="KEY|SHA256")
 @click.option("--no", "is_picture", is_flag=True, help="It is a picture: those that failed for it come back.")
 @click.option("--note", "why", metavar="TEXT", help="Kept with the decision.")
@@ -230,6 +231,6 @@ def _example(group: Group) -> str:
 
 
 def _suspect_row(one: Suspect) -> tuple[object, ...]:
-    known = {None: "?", True: "a placeholder", False: "a picture"}[one.is_placeholder]
+    known = {None: "undecided", True: "a placeholder", False: "a picture"}[one.is_placeholder]
     more = f" and {one.hosts - len(one.largest_hosts)} more" if one.hosts > len(one.largest_hosts) else ""
     return (count(one.urls), ", ".join(one.largest_hosts) + more, known, one.sha256, one.url, "; ".join(one.captions))

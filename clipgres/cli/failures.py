@@ -128,7 +128,7 @@ def _table(found: Sequence[Group | FailedImage]) -> tuple[list[str], Rows]:
 
 
 def _when(one: FailedImage) -> str:
-    status = f", HTTP {one.http_status}" if one.http_status else ""
+    status = f", HTTP {one.http_status}" if one.http_status and f"{one.http_status}" not in one.words else ""
     return f"{one.failed_at:%Y-%m-%d %H:%M}{status}"
 
 
@@ -150,7 +150,7 @@ def retry(tools: Tools, /, **given: Any) -> None:
     click.echo(f"{many(due, 'picture')} will be tried again." if due else "Nothing to try again.")
 
 
-@click.command()
+@click.command(short_help="Leave failed pictures out of counts and lists.")
 @_filtered
 @click.pass_obj
 def ignore(tools: Tools, /, **given: Any) -> None:

@@ -109,6 +109,8 @@ def _how_it_goes(one: batches.BatchProgress) -> str:
         return "paused: `clipgres resume` lets it go on"
     if one.is_held:
         return "waits for the network"
+    if one.is_put_off:
+        return f"waits for hosts that are left alone, the first for {duration(one.first_due_in_s or 0)}"
     return f"{duration(one.eta_s)} left" if one.eta_s else "waits"
 
 

@@ -23,7 +23,7 @@ def wait(tools: Tools, batch: int) -> batches.BatchProgress:
     """Show how the batch goes on until nothing of it is left.
 
     Raises:
-        Unavailable: all that is left waits for a network that is not there.
+        Unavailable: all that is left waits for a network that is not there, or for hosts that are left alone for long.
     """
     columns = (BarColumn(20), TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=stderr()) as bar:
@@ -43,12 +43,29 @@ def wait(tools: Tools, batch: int) -> batches.BatchProgress:
                 said = trouble
             if now.is_done:
                 return now
-            if now.is_held:
-                raise Unavailable(
-                    f"{many(now.left, 'picture')} of batch {batch} wait for the network: nothing out there answers; "
-                    "they go on by themselves when it is back"
-                )
+            _refuse_standstill(now)
             time.sleep(pause_s)
+
+
+def _refuse_standstill(now: batches.BatchProgress) -> None:
+    """End the wait for what will not move for long."""
+    waiting = f"{many(now.left, 'picture')} of batch {now.id}"
+    if now.is_held:
+        raise Unavailable(
+            f"{waiting} wait for the network: nothing out there answers; they go on by themselves when it is back"
+        )
+    if now.is_put_off:
+        raise Unavailable(
+            f"{waiting} wait for hosts that fail or asked for time, {_dues(now)}; so far {count(now.ok)} searchable, "
+            f"{count(now.failed)} failed. They go on by themselves: `clipgres status {now.id}` follows them, "
+            f"`clipgres retry --batch {now.id}` tries at once"
+        )
+
+
+def _dues(now: batches.BatchProgress) -> str:
+    """When those that wait are due."""
+    first, last = duration(now.first_due_in_s or 0), duration(now.last_due_in_s or 0)
+    return f"due in {first}" if first == last else f"the first due in {first}, the last in {last}"
 
 
 def _note(now: batches.BatchProgress) -> str:
@@ -58,7 +75,8 @@ def _note(now: batches.BatchProgress) -> str:
         pace(now.rate) if now.rate else "",
     ]
     if now.left and now.left == now.waiting:
-        parts.append(f"{count(now.waiting)} will be tried again")
+        soon = max(now.first_due_in_s or 0, 0)
+        parts.append(f"{count(now.waiting)} will be tried again" + (f", the first in {duration(soon)}" if soon else ""))
     elif now.eta_s:
         parts.append(f"{duration(now.eta_s)} left")
     return ", ".join(part for part in parts if part)

@@ -16,6 +16,7 @@ import numpy as np
 
 from clipgres.decoding.wire import READY, REQUEST, Nonsense, Orders, Reply, Task, read_reply, receive
 from clipgres.errors import PermanentImageError, SetupError, TransientImageError
+from clipgres.plain_text import printable
 from clipgres.preprocess import Pixels
 from clipgres.reasons import Reason
 from clipgres.servers.child import describe_exit
@@ -158,7 +159,7 @@ class DecoderChild:
         self.end()
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return ", ".join(filter(None, (describe_exit(exit_code), last[:200])))
+        return ", ".join(filter(None, (describe_exit(exit_code), printable(last[:200]))))
 
     def __del__(self) -> None:
         # Not earlier: `end` may be called while another thread reads.

@@ -12,7 +12,7 @@ from typing import Self
 
 from clipgres.decoding.child import DecodedPicture, DecoderChild
 from clipgres.decoding.wire import Orders, Task
-from clipgres.errors import SetupError, TransientImageError
+from clipgres.errors import TransientImageError
 from clipgres.preprocess import Preprocessing
 from clipgres.reasons import Reason
 from clipgres.settings import Settings
@@ -88,7 +88,8 @@ class Decoders:
             self._children.add(fresh)
         try:
             fresh.wait_until_ready()
-        except SetupError:
+        except BaseException:
+            fresh.end()
             with self._lock:
                 self._children.discard(fresh)
             raise

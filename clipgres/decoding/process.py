@@ -54,6 +54,7 @@ def confine(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, WRITTEN_BYTES)
+    _limit(resource.RLIMIT_NPROC, 0)  # no process or thread beside this one, unless it is root's
     # A machine that runs out of memory ends a decoder before it ends a worker or a database.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

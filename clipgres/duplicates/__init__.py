@@ -4,8 +4,8 @@ What a person decides on two pictures is remembered for their URLs. A search can
 """
 
 from clipgres.duplicates.decisions import decide
-from clipgres.duplicates.finding import Counts, find_duplicates, has_new
+from clipgres.duplicates.finding import Counts, find_duplicates, has_changed
 from clipgres.duplicates.listing import Group, list_groups
 from clipgres.duplicates.looking import Rule
 
-__all__ = ["Counts", "Group", "Rule", "decide", "find_duplicates", "has_new", "list_groups"]
+__all__ = ["Counts", "Group", "Rule", "decide", "find_duplicates", "has_changed", "list_groups"]

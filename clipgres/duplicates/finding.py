@@ -33,7 +33,7 @@ COUNTS_SQL = text("""
     WHERE collection_id = :collection
     GROUP BY kind
 """)
-HAS_NEW_SQL = """
+HAS_CHANGED_SQL = """
     SELECT EXISTS (
         SELECT FROM clipgres.job j
         JOIN clipgres.image im ON im.id = j.image_id
@@ -41,6 +41,9 @@ HAS_NEW_SQL = """
           ON l.collection_id = j.collection_id AND l.image_id = j.image_id AND l.phash = im.phash
         WHERE j.collection_id = :collection AND j.status = 'ok' AND im.phash IS NOT NULL AND l.image_id IS NULL
           AND EXISTS (SELECT FROM {items} i WHERE i.image_id = j.image_id)
+    ) OR EXISTS (
+        SELECT FROM clipgres.duplicate d
+        WHERE d.collection_id = :collection AND NOT EXISTS (SELECT FROM {items} i WHERE i.image_id = d.image_id)
     )
 """
 
@@ -92,9 +95,9 @@ def find_duplicates(
     )
 
 
-def has_new(connection: Connection, collection: Collection) -> bool:
-    """Whether there are pictures that were not looked at since they came or changed."""
-    statement = text(HAS_NEW_SQL.format(items=collection.item_table))
+def has_changed(connection: Connection, collection: Collection) -> bool:
+    """Whether pictures came, changed or left since the groups were made."""
+    statement = text(HAS_CHANGED_SQL.format(items=collection.item_table))
     is_there: bool = connection.execute(statement, {"collection": collection.id}).scalar_one()
     return is_there
 

@@ -63,15 +63,17 @@ FOLLOWING_SQL = text("""
     FROM clipgres.duplicate_look
     WHERE collection_id = :collection AND leader_id <> image_id
 """)
-DECIDED_SQL = text("""
+DECIDED_SQL = """
     SELECT a.id AS image_id, b.id AS other_id, d.is_duplicate
     FROM clipgres.duplicate_decision d
     JOIN clipgres.image a ON a.url_key = d.url_a
     JOIN clipgres.image b ON b.url_key = d.url_b
     JOIN clipgres.job ja ON ja.collection_id = :collection AND ja.image_id = a.id
     JOIN clipgres.job jb ON jb.collection_id = :collection AND jb.image_id = b.id
+    WHERE EXISTS (SELECT FROM {items} i WHERE i.image_id = a.id)
+      AND EXISTS (SELECT FROM {items} i WHERE i.image_id = b.id)
     ORDER BY d.decided_at DESC, a.id, b.id
-""")
+"""
 # What stays as it is is not written again.
 WRITE_SQL = (
     text("""
@@ -141,7 +143,7 @@ def regroup(connection: Connection, collection: Collection) -> None:
 
 def _near_groups(connection: Connection, collection: Collection) -> Groups:
     ours = {"collection": collection.id}
-    decided = connection.execute(DECIDED_SQL, ours).all()
+    decided = connection.execute(text(DECIDED_SQL.format(items=collection.item_table)), ours).all()
     groups = Groups((row.image_id, row.other_id) for row in decided if not row.is_duplicate)
     for row in decided:
         if row.is_duplicate:

@@ -22,6 +22,9 @@ _ALSO_DENIED = (
     Block(ip_network("::ffff:0:0:0/96"), "IPv4-translated", "RFC2765", Reach.DENIED),
     Block(ip_network("2001:20::/28"), "ORCHIDv2", "RFC7343", Reach.DENIED),
     Block(ip_network("2001:30::/28"), "Drone Remote ID", "RFC9374", Reach.DENIED),
+    Block(ip_network("::/3"), "Unassigned", "RFC4291", Reach.DENIED),
+    Block(ip_network("4000::/2"), "Unassigned", "RFC4291", Reach.DENIED),
+    Block(ip_network("8000::/1"), "Unassigned", "RFC4291", Reach.DENIED),
 )
 _ENTRY = re.compile(r"(?:\[(?P<bracketed>[^\]]+)\]|(?P<plain>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 

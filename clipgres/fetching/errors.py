@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from urllib3 import exceptions as urllib3
 
 from clipgres.errors import ImageError, PermanentImageError, TransientImageError
+from clipgres.plain_text import printable
 from clipgres.reasons import Reason
 
 DETAIL_MAX_CHARS = 200
@@ -62,9 +63,9 @@ FOREIGN_ERRORS = (OSError, ValueError, http.client.HTTPException, urllib3.HTTPEr
 def failure(
     reason: Reason, detail: str = "", *, http_status: int | None = None, retry_after_s: float | None = None
 ) -> ImageError:
-    """Make the permanent or transient error that this reason is."""
+    """Make the permanent or transient error that this reason is; its words may be a stranger's, and reach logs."""
     kind = TransientImageError if reason.is_transient else PermanentImageError
-    return kind(reason, detail, http_status=http_status, retry_after_s=retry_after_s)
+    return kind(reason, printable(detail), http_status=http_status, retry_after_s=retry_after_s)
 
 
 def failure_of(error: BaseException) -> ImageError:

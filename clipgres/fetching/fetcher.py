@@ -31,7 +31,8 @@ _SENDABLE = re.compile(r"[\x21-\x7e\xa1-\xff](?:[\x20-\x7e\xa0-\xff]*[\x21-\x7e\
 class Fetched:
     """What a URL gave: the body as it came (content encoding undone), and what the headers say of it.
 
-    `is_moved` when permanent redirects alone (301, 308), and at least one, led to `final_url`.
+    `is_moved` when permanent redirects alone (301, 308), and at least one, led to `final_url`. What a temporary one led
+    to has no `etag` and no `last_modified`: the next look begins at the first URL, which never said them.
     """
 
     body: bytes
@@ -124,23 +125,24 @@ class Fetcher:
                 if response.status == 304 and conditions:
                     return None
                 if response.status not in REDIRECTS:
-                    return self._fetched(url, response, is_moved=bool(statuses) and statuses <= PERMANENT_REDIRECTS)
+                    return self._fetched(url, response, statuses)
                 statuses.add(response.status)
                 url = next_url(url, response)
         raise failure(Reason.REDIRECTS, f"more than {self._settings.fetch_max_redirects} redirects")
 
-    def _fetched(self, url: NormalUrl, response: BaseHTTPResponse, *, is_moved: bool) -> Fetched:
+    def _fetched(self, url: NormalUrl, response: BaseHTTPResponse, redirects: set[int]) -> Fetched:
         if response.status != 200:
             raise failure_of_status(response)
+        is_where_asked = redirects <= PERMANENT_REDIRECTS
         return Fetched(
             body=self._body(response),
             content_type=response.headers.get("Content-Type"),
             http_status=response.status,
             final_url=url.url,
-            etag=response.headers.get("ETag"),
-            last_modified=response.headers.get("Last-Modified"),
+            etag=response.headers.get("ETag") if is_where_asked else None,
+            last_modified=response.headers.get("Last-Modified") if is_where_asked else None,
             x_robots_tag=response.headers.get(HEADER),
-            is_moved=is_moved,
+            is_moved=bool(redirects) and is_where_asked,
         )
 
     def _body(self, response: BaseHTTPResponse) -> bytes:

@@ -33,7 +33,8 @@ def failure_of_status(response: BaseHTTPResponse) -> ImageError:
     fallback = Reason.SERVER_ERROR if 500 <= status <= 599 else Reason.HTTP_STATUS
     reason = _REASON_BY_STATUS.get(status, fallback)
     wait = retry_after_s(response.headers.get("Retry-After")) if status in (429, 503) else None
-    return failure(reason, f"{reason.gloss}: HTTP {status}", http_status=status, retry_after_s=wait)
+    words = reason.gloss if f"({status})" in reason.gloss else f"{reason.gloss}: HTTP {status}"
+    return failure(reason, words, http_status=status, retry_after_s=wait)
 
 
 def retry_after_s(value: str | None) -> float | None:

@@ -10,8 +10,9 @@ from clipgres.lists.rows import RefusedLine
 from clipgres.plain_text import printable
 
 HEADER = "line\treason\tbegins_with\n"
-# What makes a spreadsheet take a cell for a formula; a list of strangers may begin with anything.
-FORMULA_SIGNS = ("=", "+", "-", "@")
+# What makes a spreadsheet take a cell for a formula, and the quote that it strips from before one; a list of strangers
+# may begin with anything.
+FORMULA_SIGNS = ("=", "+", "-", "@", '"')
 
 
 def report(lines: Iterable[RefusedLine]) -> str:
@@ -34,6 +35,8 @@ class Report:
             BadRequest: it cannot be written.
         """
         self.path = path
+        if path.exists() and not path.is_file():
+            raise BadRequest(f"{path} cannot be written: it is no file, and could not be taken up again", "refused")
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:

@@ -83,8 +83,8 @@ def column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
 
 
 def excerpt(value: str) -> str:
-    """The beginning of a text, with every character that could move a cursor replaced."""
-    return printable(value[:EXCERPT_CHARS])
+    """The beginning of a text, tabs as spaces, with every other character that could move a cursor replaced."""
+    return printable(value[:EXCERPT_CHARS].replace("\t", " "))
 
 
 def _is_empty(value: Any) -> bool:

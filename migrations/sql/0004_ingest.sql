@@ -1,35 +1,5 @@
 -- What survives of ingest: clipgres/schema/work.py says what each column and table is for.
 
-ALTER TABLE clipgres.image
-    ADD COLUMN last_modified TEXT,
-    ADD COLUMN final_url TEXT,
-    ADD COLUMN x_robots_tag TEXT,
-    ADD COLUMN checked_at TIMESTAMP WITH TIME ZONE,
-    ADD COLUMN changed_at TIMESTAMP WITH TIME ZONE,
-    ADD COLUMN same_checks SMALLINT DEFAULT '0' NOT NULL,
-    ADD COLUMN failed_checks SMALLINT DEFAULT '0' NOT NULL;
-ALTER TABLE clipgres.collection ADD COLUMN paused_at TIMESTAMP WITH TIME ZONE;
-ALTER TABLE clipgres.job
-    ADD CONSTRAINT job_ignored_check CHECK (ignored_at IS NULL OR status = 'failed') NOT VALID;
-
--- Rows that are there hold only old reasons: looking them all through would lock the table for long and find nothing.
-ALTER TABLE clipgres.image DROP CONSTRAINT image_known_reason_check;
-ALTER TABLE clipgres.image ADD CONSTRAINT image_known_reason_check CHECK (reason IN (
-        'bad_url', 'blocked_address', 'dns_failed', 'connection_refused', 'unreachable', 'tls_failed', 'timeout',
-        'cut_short', 'bad_http', 'too_many_redirects', 'not_found', 'gone', 'forbidden', 'rate_limited',
-        'server_error', 'http_status', 'robots_denied', 'opted_out', 'not_an_image', 'truncated', 'broken_image',
-        'too_many_bytes', 'too_many_pixels', 'too_small', 'bad_aspect', 'placeholder', 'decoder_failed', 'stuck',
-        'encoder_failed'
-    )) NOT VALID;
-ALTER TABLE clipgres.job DROP CONSTRAINT job_known_reason_check;
-ALTER TABLE clipgres.job ADD CONSTRAINT job_known_reason_check CHECK (reason IN (
-        'bad_url', 'blocked_address', 'dns_failed', 'connection_refused', 'unreachable', 'tls_failed', 'timeout',
-        'cut_short', 'bad_http', 'too_many_redirects', 'not_found', 'gone', 'forbidden', 'rate_limited',
-        'server_error', 'http_status', 'robots_denied', 'opted_out', 'not_an_image', 'truncated', 'broken_image',
-        'too_many_bytes', 'too_many_pixels', 'too_small', 'bad_aspect', 'placeholder', 'decoder_failed', 'stuck',
-        'encoder_failed'
-    )) NOT VALID;
-
 CREATE TABLE clipgres.fetch_attempt (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     image_id BIGINT NOT NULL,
@@ -73,7 +43,6 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE, DELETE ON clipgres.fetch_attempt, clipgres.host TO clipgres_worker;
     GRANT SELECT ON clipgres.fetch_attempt, clipgres.host TO clipgres_web;
     GRANT DELETE ON clipgres.host TO clipgres_web;
-    GRANT UPDATE (paused_at) ON clipgres.collection TO clipgres_web;
 EXCEPTION
     WHEN undefined_object THEN NULL;  -- revision 0001 said that no roles were made
 END

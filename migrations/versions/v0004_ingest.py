@@ -15,6 +15,9 @@ branch_labels = None
 depends_on = None
 
 
+# Whoever writes holds one of these when it comes to the other, lists and workers in different order: no transaction of
+# a migration may hold two.
+TABLES = ("job", "image", "collection")
 # Built beside the writers, and made anew where an earlier try was broken off and left one that is invalid.
 INDEXES = (
     ("job_failed_idx", "(collection_id, reason, ignored_at) WHERE status = 'failed'"),
@@ -23,9 +26,10 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    """Add the columns and tables, and the reasons that are new; indexes first, since that part may be run twice."""
-    op.execute("ALTER TABLE clipgres.job ADD COLUMN IF NOT EXISTS ignored_at TIMESTAMP WITH TIME ZONE")
+    """Change the tables that are there, one after the other, then add new ones; all but the last may be run twice."""
     with op.get_context().autocommit_block():
+        for table in TABLES:
+            run_file(f"0004_{table}.sql")
         for name, definition in INDEXES:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS clipgres.{name}")
             op.execute(f"CREATE INDEX CONCURRENTLY {name} ON clipgres.job {definition}")

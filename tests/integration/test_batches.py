@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from clipgres.batches import BatchProgress, progress, recent, refusals
+from clipgres.batches import PUT_OFF_S, BatchProgress, progress, recent, refusals
 from clipgres.collections import Collection
 from clipgres.database import transaction
 from clipgres.errors import NotFound
@@ -102,6 +102,34 @@ def test_a_batch_is_held_while_nothing_moves_for_want_of_a_network(
 
     assert found.is_held is is_held
     assert not found.is_done
+
+
+@pytest.mark.parametrize(
+    ("seconds", "columns", "is_put_off"),
+    [
+        (900, {}, True),
+        (384, {}, False),  # the longest back-off of a link that fails by itself
+        (900, {"status": "leased", "lease_token": TOKEN, "leased_until": "2100-01-01"}, False),
+        (900, {"next_attempt_at": "2000-01-01"}, False),
+    ],
+)
+def test_a_batch_is_put_off_while_all_that_is_left_waits_for_long(
+    engine: Engine, collection: Collection, seconds: int, columns: dict[str, str], is_put_off: bool
+) -> None:
+    batch = add_urls(engine, collection, "a/1", "a/2", "a/3").batch
+    query(engine, "UPDATE clipgres.job SET next_attempt_at = now() + make_interval(secs => :s)", s=seconds)
+    set_job(engine, "a/1", next_attempt_at="2100-01-01")
+    set_job(engine, "a/2", status="ok")
+    assert progress_of(engine, batch).is_put_off is (seconds > PUT_OFF_S)
+
+    if columns:
+        set_job(engine, "a/3", **columns)
+
+    found = progress_of(engine, batch)
+    assert found.is_put_off is is_put_off
+    assert (found.first_due_in_s == pytest.approx(seconds, abs=5)) is not bool(columns)
+    query(engine, "UPDATE clipgres.collection SET paused_at = now()")
+    assert not progress_of(engine, batch).is_put_off
 
 
 def test_the_rate_counts_what_ended_within_the_last_minute(engine: Engine, collection: Collection) -> None:

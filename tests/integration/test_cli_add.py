@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from clipgres.cli.reading import Reading
 from clipgres.cli.tools import Tools
 from clipgres.lists import OpenedList, RefusedLine, open_list
 from clipgres.settings import Settings
-from tests.adding import collection_named, query
+from tests.adding import add_urls, collection_named, query, set_job
 from tests.listing import URL
 
 BAD = "".join(f"dog {number}\thttp://a.example/{number}\n" if number % 2 else "bad\n" for number in range(60))
@@ -79,6 +81,15 @@ def test_a_report_never_overwrites_the_list(offline: Settings, listed: Path) -> 
     assert "--refused would overwrite the list itself" in done.stderr
 
 
+def test_a_report_never_overwrites_the_list_that_is_the_standard_input(listed: Path) -> None:
+    command = [sys.executable, "-m", "clipgres.cli", "add", "-", "--dry-run", "--refused", str(listed)]
+    with listed.open("rb") as stdin:
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, listed.read_text()) == (2, BAD)
+    assert "--refused would overwrite the list itself" in done.stderr
+
+
 def test_a_dry_run_needs_no_database_and_writes_nothing_but_the_report(
     offline: Settings, listed: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +108,24 @@ def test_a_dry_run_leaves_no_trace_in_the_database(settings: Settings, engine: E
     assert query(engine, "SELECT (SELECT count(*) FROM clipgres.batch), (SELECT count(*) FROM clipgres.alias)") == [
         (0, 0)
     ]
+
+
+def test_nobody_waits_for_hosts_that_are_left_alone_for_long(
+    settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    add_urls(engine, collection_named(engine), "a/1", "a/2", "a/3")
+    set_job(engine, "a/1", status="ok")
+    query(engine, "UPDATE clipgres.job SET next_attempt_at = now() + interval '16 min' WHERE status = 'pending'")
+    path = tmp_path / "list.tsv"
+    path.write_text("".join(f"dog\thttp://a/{number}\n" for number in (1, 2, 3)))
+
+    done = run(settings, path, "--wait")
+
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 1
+    assert "2 pictures of batch 2 wait for hosts that fail or asked for time, due in 1" in said
+    assert "so far 1 searchable, 0 failed" in said
+    assert "`clipgres status 2`" in said
 
 
 def test_the_encoding_of_a_list_can_be_named(settings: Settings, engine: Engine, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from clipgres import collections
 from clipgres.collections import Collection
 from clipgres.database import transaction
-from clipgres.duplicates import Counts, decide, find_duplicates, has_new, list_groups, looking
+from clipgres.duplicates import Counts, decide, find_duplicates, has_changed, list_groups, looking
 from clipgres.duplicates.hashes import differing_bits
 from clipgres.errors import BadRequest, NotFound
 from clipgres.schema import DuplicateKind
@@ -93,11 +93,11 @@ def test_new_pictures_are_compared_with_all_and_what_was_found_stays(engine: Eng
         engine, collection, [Picture("c", vector=at(5)), Picture("d", vector=at(64)), Picture("e", vector=at(1))]
     )
     with transaction(engine) as connection:
-        assert has_new(connection, collection)
+        assert has_changed(connection, collection)
     assert found(engine, collection).looked == 3
     assert groups(engine, collection) == ["a c e", "b d"]
     with transaction(engine) as connection:
-        assert not has_new(connection, collection)
+        assert not has_changed(connection, collection)
     assert found(engine, collection).looked == 0
     assert groups(engine, collection) == ["a c e", "b d"]
 
@@ -113,9 +113,23 @@ def test_a_picture_that_changed_or_is_gone_is_looked_at_again_with_its_group(
         change = {"id": a, "phash": flipped(DETAILED, 20)}
         connection.execute(text("UPDATE clipgres.image SET phash = :phash WHERE id = :id"), change)
         connection.execute(text("DELETE FROM clipgres.job WHERE image_id = :id"), {"id": gone})
-        assert has_new(connection, collection)
+        assert has_changed(connection, collection)
     assert found(engine, collection).looked == 5
     assert groups(engine, collection) == ["b c", "y z"]
+
+
+def test_a_picture_that_left_leaves_its_group(engine: Engine, collection: Collection) -> None:
+    gone, *_ = put_pictures(engine, collection, [Picture("a"), Picture("b"), Picture("c")])
+    decide(engine, collection, "a", "b", is_duplicate=True)
+    found(engine, collection)
+    with transaction(engine) as connection:
+        assert not has_changed(connection, collection)
+        connection.execute(text(f"DELETE FROM {collection.item_table} WHERE image_id = :id"), {"id": gone})
+        assert has_changed(connection, collection)
+    found(engine, collection)
+    assert groups(engine, collection) == ["b c"]
+    with transaction(engine) as connection:
+        assert not has_changed(connection, collection)
 
 
 def test_another_rule_looks_at_everything_anew_and_is_remembered(engine: Engine, collection: Collection) -> None:

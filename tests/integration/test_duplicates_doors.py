@@ -100,7 +100,7 @@ def test_the_page_and_http_and_python_fold(settings: Settings, web: Site, engine
     find_duplicates(engine, collection)
     shown = web.client.get("/?q=red&fold=bytes", headers=HTML).text
     assert "+2 alike" in shown and "2 duplicates folded" in shown
-    assert '<option value="bytes" selected>' in shown and "one a file" in shown
+    assert '<option value="bytes" selected>' in shown and "one of the same file" in shown
     assert "alike" not in web.client.get("/?q=red", headers=HTML).text.split('id="results"')[1]
     body = web.client.post("/api/search", json={"text": "red", "fold": "bytes"}).json
     assert body is not None

@@ -227,3 +227,18 @@ def test_rows_are_looked_up_by_index_however_many_there_are(
     assert "Index" in lines
     assert "Seq Scan on image" not in lines
     assert "Seq Scan on job" not in lines
+
+
+def test_a_collection_that_the_statistics_do_not_know_is_looked_up_by_key(
+    engine: Engine, collection: Collection
+) -> None:
+    add_urls(engine, collection, *(f"a/{number}" for number in range(300)))
+    query(engine, "ANALYZE clipgres.job")
+    other = collection_named(engine, "other")
+    add_urls(engine, other, *(f"a/{number}" for number in range(300)))
+    with transaction(engine) as connection:
+        create_incoming(connection)
+        plan = connection.execute(text(f"EXPLAIN {STANDING_SQL.text}"), {"collection": other.id}).scalars().all()
+
+    conditions = [line for line in plan if "Index Cond" in line]
+    assert any("(key =" in line for line in conditions) and any("(image_id =" in line for line in conditions)

@@ -178,7 +178,9 @@ def test_two_workers_do_not_probe_at_once(engine: Engine) -> None:
     [
         (TransientImageError(Reason.REFUSED), True, hosts.GIVEN_UP_TRIPS),
         (TransientImageError(Reason.REFUSED), False, hosts.GIVEN_UP_SOON_TRIPS),
-        (PermanentImageError(Reason.TLS_FAILED), True, hosts.GIVEN_UP_SOON_TRIPS),
+        (PermanentImageError(Reason.TLS_FAILED), False, hosts.GIVEN_UP_SOON_TRIPS),
+        (PermanentImageError(Reason.FORBIDDEN, http_status=403), False, hosts.GIVEN_UP_SOON_TRIPS),
+        (PermanentImageError(Reason.FORBIDDEN, http_status=403), True, hosts.GIVEN_UP_TRIPS),
     ],
 )
 def test_a_host_that_never_comes_back_is_given_up_in_the_end(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from threading import Event
 
 import psycopg
 import pytest
@@ -12,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+import migrations.sql
 from clipgres.database import check_pgvector, check_postgres, transaction
 from clipgres.errors import SchemaError, Unavailable
 from clipgres.migrations import MIGRATION_LOCK, check_migrated, downgrade, head_revision, upgrade
@@ -21,9 +25,16 @@ from clipgres.servers.child import RunningChild
 from clipgres.servers.postgres import SUPERUSER, embedded_database_url, postgres_child, prepare_postgres
 from clipgres.settings import Settings
 from migrations.env_filter import belongs_to_us
+from migrations.versions import v0004_ingest
 from tests.conftest import FAST, private_folder, started
 from tests.ingest import add_urls, new_collection, scalar
 from tests.vectors import put_caption
+
+SQL_FILES = Path(migrations.sql.__file__).parent
+TOUCH = {
+    "job": "UPDATE clipgres.job SET attempts = attempts WHERE image_id = :id",
+    "image": "UPDATE clipgres.image SET host = host WHERE id = :id",
+}
 
 
 def test_migrations_make_what_the_models_say(engine: Engine) -> None:
@@ -115,6 +126,61 @@ def test_a_migration_that_broke_off_between_its_steps_goes_on(engine: Engine, da
     downgrade(database_url, "0002")
     with transaction(engine) as connection:
         connection.execute(text("UPDATE clipgres.alembic_version SET version_num = '0001'"))
+    assert upgrade(database_url) == head_revision()
+
+
+def test_the_release_before_goes_on_writing_while_ingest_migrates(engine: Engine, database_url: str) -> None:
+    images = add_urls(engine, new_collection(engine), ["http://a/1", "http://a/2"])
+    downgrade(database_url, "0003")
+    is_over = Event()
+
+    def write(image: int, *tables: str) -> int:
+        """Write to these tables in this order, as workers and lists do; returns how often."""
+        times = 0
+        while not is_over.is_set():
+            with transaction(engine) as connection:
+                for table in tables:
+                    connection.execute(text(TOUCH[table]), {"id": image})
+                    time.sleep(0.01)
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, images[0], "job", "image"), pool.submit(write, images[1], "image", "job")]
+        try:
+            assert upgrade(database_url) == head_revision()
+        finally:
+            is_over.set()
+        assert all(writer.result() for writer in writers)
+
+
+def test_what_failed_for_a_new_reason_keeps_one_in_the_release_before(engine: Engine, database_url: str) -> None:
+    images = add_urls(engine, new_collection(engine), [f"http://a/{number}" for number in range(len(Reason))])
+    with transaction(engine) as connection:
+        for image, reason in zip(images, Reason, strict=True):
+            failed = {"id": image, "reason": reason.value}
+            connection.execute(
+                text("UPDATE clipgres.image SET state = 'failed', reason = :reason WHERE id = :id"), failed
+            )
+            connection.execute(
+                text("UPDATE clipgres.job SET status = 'failed', reason = :reason WHERE image_id = :id"), failed
+            )
+        connection.execute(text("UPDATE clipgres.job SET ignored_at = now()"))
+        connection.execute(text("UPDATE clipgres.collection SET paused_at = now()"))
+    downgrade(database_url, "0003")
+    for table in ("image", "job"):
+        check = f"ALTER TABLE clipgres.{table} VALIDATE CONSTRAINT {table}_known_reason_check"
+        with transaction(engine) as connection:
+            connection.execute(text(check))
+    upgrade(database_url)
+    assert scalar(engine, "SELECT count(*) FROM clipgres.job WHERE status = 'failed'") == len(Reason)
+
+
+def test_the_tables_that_ingest_changes_may_be_changed_twice(engine: Engine, database_url: str) -> None:
+    downgrade(database_url, "0003")
+    for table in v0004_ingest.TABLES:
+        with transaction(engine) as connection:
+            connection.execute(text((SQL_FILES / f"0004_{table}.sql").read_text()))
     assert upgrade(database_url) == head_revision()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, text
@@ -17,7 +18,9 @@ from clipgres.writes import Written
 from tests.fakes import FakeEncoder
 from tests.hostile import HostileServer, hostile_server, jpeg
 from tests.ingest import add_urls, ends, fetched, make_tools, new_collection, no_network, pictures, scalar, wait_until
+from worker.network import Network
 from worker.pipeline import run
+from worker.witness import hasten
 
 # As if the job had waited for as long as it was put off.
 MUCH_LATER_SQL = text("""
@@ -57,6 +60,18 @@ def test_a_held_job_waits_longer_each_time(engine: Engine, settings: Settings, c
         with transaction(engine) as connection:
             connection.execute(MUCH_LATER_SQL)
     assert waits == [30, 60, 120]
+
+
+def test_what_waited_for_the_network_is_due_at_the_first_reply(
+    engine: Engine, settings: Settings, collection: Collection
+) -> None:
+    network = Network(on_back=lambda: hasten(engine))
+    tools = replace(make_tools(engine, settings, no_network), network=network)
+    add_urls(engine, collection, [f"http://{number}.example.org/a.jpg" for number in range(3)])
+    run(collection, FakeEncoder(), tools)
+    assert scalar(engine, "SELECT min(next_attempt_at) > now() FROM clipgres.job") is True
+    network.note_reply("example.com")
+    assert scalar(engine, "SELECT max(next_attempt_at) <= now() FROM clipgres.job") is True
 
 
 def test_a_dead_network_does_not_hold_up_what_needs_none(

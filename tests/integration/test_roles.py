@@ -262,3 +262,8 @@ def test_options_that_an_address_has_stay() -> None:
 def test_the_web_may_not_touch_what_holds_the_collections(as_role: Callable[[str], Engine], table: str) -> None:
     with pytest.raises(NotPermitted, match="permission denied"):
         query(as_role("clipgres_web"), f"DELETE FROM clipgres.{table}")
+
+
+def test_the_web_may_not_pause(as_role: Callable[[str], Engine]) -> None:
+    with pytest.raises(NotPermitted, match="permission denied"):
+        query(as_role("clipgres_web"), "UPDATE clipgres.collection SET paused_at = now()")

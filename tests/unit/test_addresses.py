@@ -16,7 +16,7 @@ NOT_PUBLIC = """
     :: ::1 ::127.0.0.1 ::169.254.169.254 ::ffff:127.0.0.1 ::ffff:169.254.169.254 ::ffff:0:127.0.0.1
     ::ffff:0:169.254.169.254 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::7f00:1 2002:7f00:1:: 2002:a9fe:a9fe::
     2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:db8::1 2001:20::1 3fff::1 5f00::1 100::1 fc00::1 fd00:ec2::254 fe80::1
-    fec0::1 ff02::1
+    fec0::1 ff02::1 200::1 4000::1 fe00::1
 """.split()
 PUBLIC = "8.8.8.8 1.1.1.1 2606:4700::1111 192.0.0.9".split()
 
@@ -26,7 +26,7 @@ def allows(setting: str, address: str, port: int) -> bool:
 
 
 def test_the_corpus_is_whole() -> None:
-    assert len(set(NOT_PUBLIC)) == 47
+    assert len(set(NOT_PUBLIC)) == 50
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)

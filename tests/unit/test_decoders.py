@@ -143,6 +143,7 @@ def test_a_decoder_may_do_little_and_knows_no_secret(pair: Decoders, monkeypatch
         assert "secret" not in str(process.environ())
         assert process.rlimit(psutil.RLIMIT_AS) == (BRIEF.decode_max_memory, BRIEF.decode_max_memory)
         assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        assert process.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
         assert process.num_fds() <= 3
         assert process.num_threads() == 1
 

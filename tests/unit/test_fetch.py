@@ -119,6 +119,15 @@ def test_only_permanent_redirects_move_a_picture(
     assert fetched.is_moved is is_moved
 
 
+@pytest.mark.parametrize(("status", "etag"), [(301, ETAG), (302, None)])
+def test_nothing_is_kept_to_ask_with_that_another_url_said(
+    fetcher: Fetcher, server: HostileServer, status: int, etag: str | None
+) -> None:
+    fetched = fetcher.fetch(server.url(f"redirect?{status},/conditional"))
+    assert fetched.etag == etag
+    assert (fetched.last_modified is None) is (etag is None)
+
+
 def test_what_is_said_of_use_is_kept_if_it_is_no_refusal(fetcher: Fetcher, server: HostileServer) -> None:
     assert fetcher.fetch(server.url("picture")).x_robots_tag is None
     assert fetcher.fetch(server.url("tagged?noindex|otherbot: noai")).x_robots_tag == "noindex, otherbot: noai"

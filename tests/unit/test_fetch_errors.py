@@ -63,3 +63,9 @@ def test_the_text_is_one_short_line() -> None:
     text = str(failure_of(OSError("first\nsecond " + "x" * 1_000)))
     assert text.startswith("the host could not be reached: first second")
     assert len(text) < 300
+
+
+@pytest.mark.parametrize("line", ["HTTP/1.1\x1b[2J 200", "\x9b31m", "\u202egnp.1 \x00"])
+def test_no_word_of_a_host_moves_a_cursor(line: str) -> None:
+    assert str(failure_of(http.client.BadStatusLine(line))).isprintable()
+    assert str(failure(Reason.OPTED_OUT, line)).isprintable()

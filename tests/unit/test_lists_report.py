@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipgres.errors import BadRequest
@@ -34,12 +34,13 @@ def add(path: Path, *lines: int, after: int = 0) -> None:
 
 
 @given(reason=st.text(max_size=20), excerpt=st.text(max_size=20))
+@example(reason="no URL", excerpt='"=HYPERLINK(""http://evil.test/"")"')
 def test_any_text_is_one_row_of_three_cells_and_no_formula(reason: str, excerpt: str) -> None:
     _, row = report([RefusedLine(7, reason, excerpt)]).removesuffix("\n").split("\n")
 
     number, _, begins = row.split("\t")
     assert number == "7"
-    assert not begins.startswith(("=", "+", "-", "@"))
+    assert not begins.startswith(("=", "+", "-", "@", '"'))
 
 
 def test_a_new_import_begins_a_new_report(tmp_path: Path) -> None:
@@ -71,3 +72,8 @@ def test_a_resumed_one_keeps_no_other_file(tmp_path: Path, before: str) -> None:
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot be written: No such file or directory"):
         Report(tmp_path / "none" / "r.tsv")
+
+
+def test_what_is_no_file_is_not_opened() -> None:
+    with pytest.raises(BadRequest, match="/dev/null cannot be written: it is no file"):
+        Report(Path("/dev/null"))

@@ -25,7 +25,7 @@ from worker.feeder import wanted
 from worker.line import Line
 from worker.network import PROBE_JOBS, Network
 from worker.outcome import failed_outcome, held_delay_s, retry_delay_s
-from worker.stages import Embedded, batches, embed, header_text
+from worker.stages import Embedded, batches, embed, header_text, validator_text
 
 
 def job(attempts: int = 1, put_off_s: float = 0) -> Claimed:
@@ -236,3 +236,10 @@ def test_a_header_is_stored_without_what_the_database_refuses() -> None:
     assert header_text("image/\x00jpeg\r\n") == "image/jpeg"
     assert header_text("x" * 500) == "x" * 200
     assert header_text(None) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [('W/"1"', 'W/"1"'), ('"' + "x" * 300 + '"', None), ('"\x9b"', None), (None, None)]
+)
+def test_half_a_validator_is_none(said: str | None, kept: str | None) -> None:
+    assert validator_text(said) == kept

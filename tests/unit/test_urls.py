@@ -93,6 +93,8 @@ def test_the_host_carries_no_port_and_no_brackets() -> None:
         ("http://[::1%25lo]/", "scope"),
         ("http://[::1/", "cannot be read"),
         ("http://[zz]/", "not an IPv6 address"),
+        ("http://[\u202e]/", "[\N{REPLACEMENT CHARACTER}] is not an IPv6 address"),
+        ("\x9b2Jexample.com", "did you mean https://\N{REPLACEMENT CHARACTER}2Jexample.com"),
         ("http://example.com/" + "a" * 8_000, "longer than 8,000 characters"),
         ("http://example.com/" + "é" * 3_000, "once it is percent-encoded"),
     ],
