@@ -50,7 +50,7 @@ class Percentile(click.ParamType[float]):
         self.fail(f"{value} is not a share of the collection: write 99 or 99.9%", param, ctx)
 
 
-@click.command()
+@click.command(short_help="Search by texts, pictures or items, or a mix.")
 @click.argument("text", nargs=-1, metavar="[TEXT]")
 @click.option("--not", "not_text", metavar="TEXT", help="What the pictures should not show.")
 @click.option("--image", metavar="FILE|URL", help="A picture to search with.")

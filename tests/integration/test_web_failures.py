@@ -72,8 +72,8 @@ def test_the_page_is_narrowed_down_by_its_address(web: Site) -> None:
     assert "1 picture failed" in page(web, "/failures?reason=tls_failed&host=B.example&batch=1&collection=default")
     assert "Nothing failed here" in page(web, "/failures?reason=tls_failed&host=a.example")
     by_host = page(web, "/failures?by=host")
-    assert "a.example 3 3 not_found b.example 1 1 tls_failed" in by_host
-    assert re.search(r"1 test \d.* UTC 4 3 not_found , 1 tls_failed", page(web, "/failures?by=batch"))
+    assert "a.example 3 not_found 3 b.example 1 tls_failed 1" in by_host
+    assert re.search(r"Batch 1 3 not_found , 1 tls_failed test, \d.* UTC 4", page(web, "/failures?by=batch"))
     assert 'href="/failures?batch=1&amp;reason=tls_failed"' in web.client.get("/batches/1").text
 
 

@@ -8,8 +8,17 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3 import HTTPResponse
 
-from clipgres.fetching.statuses import RETRY_AFTER_MAX_S, retry_after_s
+from clipgres.fetching.statuses import RETRY_AFTER_MAX_S, failure_of_status, retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(404, "the host says it is not there (404)"), (503, "the host failed (5xx): HTTP 503")],
+)
+def test_a_status_is_said_once(status: int, words: str) -> None:
+    assert str(failure_of_status(HTTPResponse(status=status))) == words
 
 
 @pytest.mark.parametrize(
