@@ -58,10 +58,10 @@ class BatchProgress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until all have, at the present rate; unknown while nothing moves."""
+        """Seconds until all have, at the present rate; unknown while nothing moves or all that is left waits."""
         if self.is_done:
             return 0.0
-        return self.left / self.rate if self.rate else None
+        return self.left / self.rate if self.rate and self.left > self.waiting else None
 
     @property
     def is_done(self) -> bool:

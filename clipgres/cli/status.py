@@ -109,8 +109,9 @@ def _how_it_goes(one: batches.BatchProgress) -> str:
         return "paused: `clipgres resume` lets it go on"
     if one.is_held:
         return "waits for the network"
-    if one.is_put_off:
-        return f"waits for hosts that are left alone, the first for {duration(one.first_due_in_s or 0)}"
+    if one.waiting == one.left:
+        what = "waits for hosts that are left alone" if one.is_put_off else "will be tried again"
+        return f"{what}, the first in {duration(max(one.first_due_in_s or 0, 0))}"
     return f"{duration(one.eta_s)} left" if one.eta_s else "waits"
 
 

@@ -152,6 +152,14 @@ def test_without_movement_the_time_left_is_unknown(engine: Engine, collection: C
     assert progress_of(engine, add_urls(engine, collection, "a/1").batch).eta_s is None
 
 
+def test_while_all_that_is_left_waits_the_rate_tells_nothing(engine: Engine, collection: Collection) -> None:
+    batch = add_urls(engine, collection, "a/1", "a/2").batch
+    set_job(engine, "a/1", status="ok")
+    put_off(engine, "a/2", "server_error", attempts=1)
+    found = progress_of(engine, batch)
+    assert (found.rate > 0, found.eta_s) == (True, None)
+
+
 def test_the_latest_batches_come_first(engine: Engine, collection: Collection) -> None:
     batches = [add_urls(engine, collection, f"a/{number}").batch for number in range(3)]
 
